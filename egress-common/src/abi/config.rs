@@ -1,0 +1,102 @@
+//! The gateway's settings as the programs see them.
+//!
+//! `CONFIG` has two slots and `ACTIVE` names the one in use: the agent writes the other one whole, then flips, so that no
+//! packet sees half a change.
+
+/// Most egress addresses of one family that a gateway has.
+pub const MAX_EGRESS: usize = 32;
+
+/// How translated packets leave by an interface.
+pub mod forward {
+    /// The kernel routes them.
+    pub const STACK: u32 = 0;
+    /// `bpf_redirect_neigh` with an explicit next hop.
+    pub const NEIGH: u32 = 1;
+    /// `bpf_redirect_peer`: the target is a veth whose peer lives in another namespace.
+    pub const PEER: u32 = 2;
+}
+
+/// Bits of [`Config::flags`].
+pub mod flags {
+    /// Keep the source port of a new flow where it is free.
+    pub const PRESERVE_PORT: u32 = 1;
+}
+
+/// Seconds after which a flow that carries nothing ends.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// TCP: one side only was heard (RFC 7857 §2.1 lets it be shorter than 4 minutes).
+    pub tcp_opening: u32,
+    /// TCP: both sides were heard (RFC 5382 REQ-5: at least 2 h 4 min).
+    pub tcp_established: u32,
+    /// TCP: one side sent FIN.
+    pub tcp_half_closed: u32,
+    /// TCP: both sides sent FIN, or one sent RST (RFC 5382 REQ-5, RFC 7857 §2.2: 4 minutes).
+    pub tcp_closing: u32,
+    /// UDP: no reply yet (RFC 4787 REQ-5: at least 2 minutes).
+    pub udp_unreplied: u32,
+    /// UDP: both sides were heard.
+    pub udp_replied: u32,
+    /// ICMP queries (RFC 5508 REQ-2: at least 60 s).
+    pub icmp: u32,
+    /// Every other protocol.
+    pub other: u32,
+}
+
+/// One slot of `CONFIG`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Nanoseconds added to `CLOCK_BOOTTIME`; tests move it.
+    pub clock_offset_ns: u64,
+    /// `SO_NETNS_COOKIE` of the namespace that this table belongs to.
+    pub netns_cookie: u64,
+    /// Secret of the port sequence (RFC 6056 §3.3.3).
+    pub port_key: [u64; 2],
+    /// Bits of [`flags`].
+    pub flags: u32,
+    /// Interface of the overlay.
+    pub internal_ifindex: u32,
+    /// Interface of the external network.
+    pub external_ifindex: u32,
+    /// One of [`forward`]: how packets leave towards the external network.
+    pub forward_out: u32,
+    /// One of [`forward`]: how packets leave towards the Pods.
+    pub forward_in: u32,
+    /// MTU of the internal interface, for routes that name none.
+    pub internal_mtu: u32,
+    /// MTU of the external interface.
+    pub external_mtu: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Idle times.
+    pub timeouts: Timeouts,
+    /// Lowest port for new flows.
+    pub port_min: u16,
+    /// Highest port for new flows.
+    pub port_max: u16,
+    /// Highest ICMP identifier for new flows (the lowest is 0).
+    pub icmp_max: u16,
+    /// Explicit padding.
+    pub pad: u16,
+    /// Used entries of `egress4`.
+    pub egress4_len: u32,
+    /// Used entries of `egress6`.
+    pub egress6_len: u32,
+    /// Next hop towards the Pods where the routes have none; zero if the family has none.
+    pub internal_gateway4: [u8; 4],
+    /// Next hop towards the external network where the routes have none.
+    pub external_gateway4: [u8; 4],
+    /// As `internal_gateway4`.
+    pub internal_gateway6: [u8; 16],
+    /// As `external_gateway4`.
+    pub external_gateway6: [u8; 16],
+    /// IPv4 egress addresses.
+    pub egress4: [[u8; 4]; MAX_EGRESS],
+    /// IPv6 egress addresses.
+    pub egress6: [[u8; 16]; MAX_EGRESS],
+}
+
+const _: () = assert!(size_of::<Config>() == 32 + 8 * 4 + 32 + 8 + 8 + 40 + 20 * MAX_EGRESS);
+const _: () = assert!(size_of::<Config>().is_multiple_of(8), "no hidden padding at the end");

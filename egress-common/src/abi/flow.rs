@@ -1,0 +1,149 @@
+//! The flow table: two entries per flow, one for each direction, each holding the whole rewrite of that direction.
+
+use super::family::{Address, Family, V4, V6};
+
+/// Direction of a key: inside tuple, as a Pod sends it.
+pub const OUT: u8 = 0;
+/// Direction of a key: outside tuple, as replies carry it.
+pub const IN: u8 = 1;
+
+/// Key of a flow entry: the addresses and ports that the packet of this direction carries.
+///
+/// ICMP echo has its identifier in the port of the own side (`sport` outbound, `dport` inbound) and 0 in the other.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey<A> {
+    /// Source address.
+    pub saddr: A,
+    /// Destination address.
+    pub daddr: A,
+    /// Source port, host-endian.
+    pub sport: u16,
+    /// Destination port, host-endian.
+    pub dport: u16,
+    /// IANA protocol number.
+    pub proto: u8,
+    /// [`OUT`] or [`IN`].
+    pub dir: u8,
+    /// Reserved for several gateways in one table; 0.
+    pub zone: u16,
+}
+
+/// Port and state of one direction; changed as one 32-bit word, so that it can be compared and swapped.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Word {
+    /// Port (ICMP: identifier) that this direction is rewritten to, host-endian.
+    pub port: u16,
+    /// What was seen of this direction: bits of [`seen`].
+    pub seen: u8,
+    /// Bits of [`state`].
+    pub state: u8,
+}
+
+/// Bits of [`Word::seen`]. TCP flags of one direction, collected (RFC 9293 §3.1); other protocols use [`seen::ACK`] for "spoke".
+pub mod seen {
+    /// A SYN.
+    pub const SYN: u8 = 1;
+    /// A FIN.
+    pub const FIN: u8 = 2;
+    /// A RST.
+    pub const RST: u8 = 4;
+    /// A segment with ACK, or any packet of another protocol.
+    pub const ACK: u8 = 8;
+}
+
+/// Bits of [`Word::state`].
+pub mod state {
+    /// Being removed: the datapath treats the entry as absent.
+    pub const DYING: u8 = 0x80;
+}
+
+/// Value of a flow entry. 32 bytes for IPv4, 48 for IPv6.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct FlowValue<F: Family> {
+    /// Outbound: the egress address that becomes the source. Inbound: the inside address that becomes the destination.
+    pub nat_addr: F::Addr,
+    /// Port and state.
+    pub word: Word,
+    /// When this direction last carried a packet: seconds of [`super::config`]'s clock, written at most once a second.
+    pub last_seen: u32,
+    /// When the flow began, same clock.
+    pub created: u32,
+    /// Explicit padding.
+    pub pad: F::Pad,
+    /// Packets of this direction, exact.
+    pub packets: u64,
+    /// IP bytes of this direction, exact.
+    pub bytes: u64,
+}
+
+impl Word {
+    /// As the number that is compared and swapped (native order).
+    #[inline(always)]
+    #[must_use]
+    pub const fn raw(self) -> u32 {
+        self.port as u32 | (self.seen as u32) << 16 | (self.state as u32) << 24
+    }
+
+    /// Inverse of [`Self::raw`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_raw(raw: u32) -> Self {
+        #[expect(clippy::cast_possible_truncation, reason = "each field takes its own bits")]
+        Self { port: raw as u16, seen: (raw >> 16) as u8, state: (raw >> 24) as u8 }
+    }
+
+    /// Whether the entry counts as absent.
+    #[inline(always)]
+    #[must_use]
+    pub const fn dying(self) -> bool {
+        self.state & state::DYING != 0
+    }
+}
+
+impl<A: Address> FlowKey<A> {
+    /// Key of the reply direction of the flow with this outbound key, once it has an egress address and port.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reply(&self, egress: A, port: u16) -> Self {
+        Self {
+            saddr: self.daddr,
+            daddr: egress,
+            sport: self.dport,
+            dport: port,
+            proto: self.proto,
+            dir: IN,
+            zone: self.zone,
+        }
+    }
+
+    /// Key of the outbound direction, given the inbound key and the inside endpoint its entry holds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn original(&self, inside: A, port: u16) -> Self {
+        Self {
+            saddr: inside,
+            daddr: self.saddr,
+            sport: port,
+            dport: self.sport,
+            proto: self.proto,
+            dir: OUT,
+            zone: self.zone,
+        }
+    }
+}
+
+/// IPv4 flow key.
+pub type FlowKey4 = FlowKey<[u8; 4]>;
+/// IPv6 flow key.
+pub type FlowKey6 = FlowKey<[u8; 16]>;
+
+const _: () = {
+    assert!(size_of::<FlowKey4>() == 16);
+    assert!(size_of::<FlowKey6>() == 40);
+    assert!(size_of::<FlowValue<V4>>() == 32);
+    assert!(size_of::<FlowValue<V6>>() == 48);
+    assert!(cfg!(target_endian = "little"), "Word's byte layout and its raw form agree on little endian only");
+};

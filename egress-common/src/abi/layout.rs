@@ -1,0 +1,48 @@
+//! A number that changes when any map's layout changes. It is part of the pin path: a new layout never reads old maps.
+
+use super::{
+    config::Config,
+    event::Event,
+    family::{V4, V6},
+    flow::{FlowKey4, FlowKey6, FlowValue},
+    hop::Hop,
+    policy::Prefix,
+};
+
+/// Raised by hand when a field changes its meaning but not its place.
+const REVISION: u64 = 1;
+
+const fn mix(hash: u64, value: usize) -> u64 {
+    (hash ^ value as u64).wrapping_mul(0x0000_0100_0000_01b3)
+}
+
+/// FNV-1a over the sizes and field offsets of everything in [`super`].
+#[must_use]
+pub const fn hash() -> u64 {
+    let facts = [
+        size_of::<FlowKey4>(),
+        size_of::<FlowKey6>(),
+        core::mem::offset_of!(FlowKey4, sport),
+        core::mem::offset_of!(FlowKey4, proto),
+        size_of::<FlowValue<V4>>(),
+        size_of::<FlowValue<V6>>(),
+        core::mem::offset_of!(FlowValue<V4>, word),
+        core::mem::offset_of!(FlowValue<V4>, last_seen),
+        core::mem::offset_of!(FlowValue<V4>, packets),
+        size_of::<Config>(),
+        core::mem::offset_of!(Config, timeouts),
+        core::mem::offset_of!(Config, egress4),
+        size_of::<Prefix<[u8; 4]>>(),
+        size_of::<Hop<[u8; 4]>>(),
+        size_of::<Event>(),
+        crate::verdict::DROPS,
+        crate::verdict::COUNTERS,
+    ];
+    let mut hash = mix(0xcbf2_9ce4_8422_2325, REVISION as usize);
+    let mut i = 0;
+    while i < facts.len() {
+        hash = mix(hash, facts[i]);
+        i += 1;
+    }
+    hash
+}

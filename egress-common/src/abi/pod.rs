@@ -1,0 +1,33 @@
+//! The map types are plain old data: any bytes are a value, and no byte is padding.
+
+use aya::Pod;
+
+use super::{
+    config::Config,
+    event::Event,
+    family::{V4, V6},
+    flow::{FlowKey, FlowValue},
+    policy::Prefix,
+};
+use crate::verdict::{Counters, Drops};
+
+// SAFETY: repr(C), only integers and arrays of integers, sizes asserted to leave no padding.
+unsafe impl Pod for FlowKey<[u8; 4]> {}
+// SAFETY: as above.
+unsafe impl Pod for FlowKey<[u8; 16]> {}
+// SAFETY: as above.
+unsafe impl Pod for FlowValue<V4> {}
+// SAFETY: as above.
+unsafe impl Pod for FlowValue<V6> {}
+// SAFETY: as above.
+unsafe impl Pod for Config {}
+// SAFETY: as above.
+unsafe impl Pod for Prefix<[u8; 4]> {}
+// SAFETY: as above.
+unsafe impl Pod for Prefix<[u8; 16]> {}
+// SAFETY: as above.
+unsafe impl Pod for Event {}
+// SAFETY: as above.
+unsafe impl Pod for Drops {}
+// SAFETY: as above.
+unsafe impl Pod for Counters {}

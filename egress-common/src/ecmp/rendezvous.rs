@@ -1,0 +1,62 @@
+//! Rendezvous hashing (Thaler, Ravishankar 1998): each source ranks all addresses by hash and takes the first. A changed pool
+//! moves only the sources whose first choice changed.
+
+use super::hash::mix;
+use crate::abi::{config::MAX_EGRESS, family::Address};
+
+/// The address among the first `len` of `pool` that `src` ranks highest, without those equal to `not`.
+///
+/// The rank needs no secret: it must be the same after a restart.
+#[inline(always)]
+pub fn choose<A: Address>(src: &A, pool: &[A; MAX_EGRESS], len: u32, not: Option<A>) -> Option<A> {
+    let (high, low) = src.lanes();
+    let seed = mix(high ^ mix(low));
+    let mut best = None;
+    let mut best_rank = 0;
+    for (i, addr) in pool.iter().enumerate() {
+        if i as u32 >= len {
+            break;
+        }
+        let (high, low) = addr.lanes();
+        let rank = mix(seed ^ mix(high ^ mix(low).rotate_left(1)));
+        if (best.is_none() || rank > best_rank) && not != Some(*addr) {
+            best = Some(*addr);
+            best_rank = rank;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(addrs: &[u8]) -> [[u8; 4]; MAX_EGRESS] {
+        let mut pool = [[0; 4]; MAX_EGRESS];
+        for (slot, last) in pool.iter_mut().zip(addrs) {
+            *slot = [172, 17, 0, *last];
+        }
+        pool
+    }
+
+    #[test]
+    fn stable_even_and_minimal() {
+        let (before, after) = (pool(&[11, 12, 13, 14]), pool(&[14, 11, 13]));
+        let mut used = [0u32; 256];
+        for i in 0..4096u16 {
+            let src = [10, 17, (i >> 8) as u8, i as u8];
+            let old = choose(&src, &before, 4, None).unwrap();
+            let new = choose(&src, &after, 3, None).unwrap();
+            used[old[3] as usize] += 1;
+            if old[3] != 12 {
+                assert_eq!(old, new, "only sources of the removed address move");
+            }
+            let second = choose(&src, &before, 4, Some(old)).unwrap();
+            assert_ne!(second, old);
+        }
+        for (last, count) in used.iter().enumerate().skip(11).take(4) {
+            assert!((850..1200).contains(count), "{last}: {count}");
+        }
+        assert_eq!(choose(&[10, 0, 0, 1], &before, 0, None), None);
+    }
+}

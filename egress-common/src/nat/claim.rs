@@ -1,0 +1,152 @@
+//! Opening a flow: choose an egress address and a port, claim them, let both directions find the way.
+//!
+//! The reply entry is inserted first and only if its key is free: that insert is the claim, two CPUs cannot both win it.
+//! Then the forward entry; who loses that race gives its claim back and takes the winner's mapping.
+
+use super::{
+    port::{Ports, TRIES},
+    store::{FlowStore, Insert},
+};
+use crate::{
+    abi::{
+        config::{Config, MAX_EGRESS},
+        family::{Family, V4, V6},
+        flow::{FlowKey, FlowValue, Word},
+    },
+    ecmp::rendezvous::choose,
+    verdict::Drop,
+};
+
+/// How long a destination whose ports were all taken is not tried again.
+pub const EXHAUSTED_NS: u64 = 100_000_000;
+
+/// Egress addresses tried for one flow: the source's own and the next in its ranking.
+pub const ADDRESSES: u32 = 2;
+
+/// A family's part of the configuration.
+pub trait Pool: Family {
+    /// Egress addresses and how many are used.
+    fn egress(config: &Config) -> (&[Self::Addr; MAX_EGRESS], u32);
+    /// Next hops of the Subnets: towards the Pods, towards the external network; zero if there is none.
+    fn gateways(config: &Config) -> (&Self::Addr, &Self::Addr);
+}
+
+impl Pool for V4 {
+    #[inline(always)]
+    fn egress(config: &Config) -> (&[[u8; 4]; MAX_EGRESS], u32) {
+        (&config.egress4, config.egress4_len)
+    }
+
+    #[inline(always)]
+    fn gateways(config: &Config) -> (&[u8; 4], &[u8; 4]) {
+        (&config.internal_gateway4, &config.external_gateway4)
+    }
+}
+
+impl Pool for V6 {
+    #[inline(always)]
+    fn egress(config: &Config) -> (&[[u8; 16]; MAX_EGRESS], u32) {
+        (&config.egress6, config.egress6_len)
+    }
+
+    #[inline(always)]
+    fn gateways(config: &Config) -> (&[u8; 16], &[u8; 16]) {
+        (&config.internal_gateway6, &config.external_gateway6)
+    }
+}
+
+/// A flow that now exists.
+#[derive(Clone, Copy, Debug)]
+pub struct Opened<F: Family> {
+    /// Egress address.
+    pub nat_addr: F::Addr,
+    /// Egress port or echo identifier.
+    pub port: u16,
+    /// Ports that were tried.
+    pub tries: u32,
+    /// Another CPU opened it at the same time.
+    pub adopted: bool,
+}
+
+/// Opens the flow of a packet with the outbound `key` that showed `seen`; `now` in seconds of the datapath's clock.
+#[inline(always)]
+pub fn open<F: Pool, S: FlowStore<F>>(
+    store: &mut S,
+    config: &Config,
+    key: &FlowKey<F::Addr>,
+    seen: u8,
+    now: u32,
+) -> Result<Opened<F>, Drop> {
+    let (pool, len) = F::egress(config);
+    let ports = Ports::new(config, key, now);
+    let mut not = None;
+    let mut tries = 0;
+    for _ in 0..ADDRESSES {
+        let Some(egress) = choose(&key.saddr, pool, len, not) else { break };
+        not = Some(egress);
+        if store.exhausted(key, &egress) {
+            continue;
+        }
+        let mut reply = key.reply(egress, 0);
+        let value = half::<F>(key.saddr, key.sport, 0, now);
+        for i in 0..TRIES {
+            reply.dport = ports.nth(i);
+            tries += 1;
+            let mut claim = store.insert_new(&reply, &value);
+            if claim == Insert::Exists && store.reclaim(&reply, now) {
+                claim = store.insert_new(&reply, &value);
+            }
+            match claim {
+                Insert::Done => return forward(store, key, &reply, seen, now, tries),
+                Insert::Full => return Err(Drop::TableFull),
+                Insert::Exists => {}
+            }
+        }
+        store.remember_exhausted(key, &egress);
+    }
+    Err(if not.is_none() { Drop::NoEgressAddress } else { Drop::PortsExhausted })
+}
+
+#[inline(always)]
+fn forward<F: Pool, S: FlowStore<F>>(
+    store: &mut S,
+    key: &FlowKey<F::Addr>,
+    reply: &FlowKey<F::Addr>,
+    seen: u8,
+    now: u32,
+    tries: u32,
+) -> Result<Opened<F>, Drop> {
+    let value = half::<F>(reply.daddr, reply.dport, seen, now);
+    match store.insert_new(key, &value) {
+        Insert::Done => Ok(Opened { nat_addr: reply.daddr, port: reply.dport, tries, adopted: false }),
+        Insert::Full => {
+            store.remove(reply);
+            Err(Drop::TableFull)
+        }
+        Insert::Exists => {
+            store.remove(reply);
+            match store.get(key) {
+                Some(winner) if !winner.word.dying() => {
+                    Ok(Opened { nat_addr: winner.nat_addr, port: winner.word.port, tries, adopted: true })
+                }
+                _ => Err(Drop::FlowBusy),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn half<F: Family>(nat_addr: F::Addr, port: u16, seen: u8, now: u32) -> FlowValue<F> {
+    FlowValue {
+        nat_addr,
+        word: Word { port, seen, state: 0 },
+        last_seen: now,
+        created: now,
+        pad: F::Pad::default(),
+        packets: 0,
+        bytes: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

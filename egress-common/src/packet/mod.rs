@@ -1,0 +1,56 @@
+//! Reading and changing a packet, on whatever carries it: an skb, an XDP frame, bytes in a test.
+
+pub mod csum;
+pub mod header;
+pub mod parse;
+pub mod slice;
+
+/// Types that any bytes are a value of and that have no padding.
+///
+/// # Safety
+/// `repr(C)` (or a primitive), no padding, every bit pattern valid.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: primitives.
+unsafe impl Plain for u8 {}
+// SAFETY: primitives.
+unsafe impl Plain for u16 {}
+// SAFETY: primitives.
+unsafe impl Plain for u32 {}
+// SAFETY: an array of bytes.
+unsafe impl<const N: usize> Plain for [u8; N] {}
+
+/// The packet could not be read or changed there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Failed;
+
+/// How a change reaches the checksum of TCP, UDP or ICMPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct L4Sum {
+    /// Offset of the checksum field from the start of the frame.
+    pub at: u32,
+    /// UDP: 0 means "no checksum" and stays 0; a computed 0 becomes 0xffff (RFC 768).
+    pub udp: bool,
+    /// The changed addresses are part of the sum (all but ICMP over IPv4).
+    pub pseudo: bool,
+}
+
+/// A frame from its Ethernet header on. Offsets are from its first byte.
+pub trait Packet {
+    /// Reads a header; `Failed` if the frame ends before it does.
+    fn read<T: Plain>(&self, at: u32) -> Result<T, Failed>;
+    /// Writes a field.
+    fn write<T: Plain>(&mut self, at: u32, value: T) -> Result<(), Failed>;
+    /// Length of the frame.
+    fn frame_len(&self) -> u32;
+    /// Payload bytes of each segment if the frame is a super-packet, else 0.
+    fn gso_size(&self) -> u32;
+    /// Takes a change of header words into the IPv4 header checksum at `at`.
+    fn sum_ip(&mut self, at: u32, diff: u32) -> Result<(), Failed>;
+    /// Takes a change of an address into the sum that covers the pseudo header (RFC 9293 §3.1, RFC 8200 §8.1).
+    fn sum_addr(&mut self, sum: L4Sum, diff: u32, v6: bool) -> Result<(), Failed>;
+    /// Takes a change of a 16-bit field of the L4 header (big-endian values) into the sum.
+    fn sum_port(&mut self, sum: L4Sum, from: u16, to: u16) -> Result<(), Failed>;
+    /// Bytes changed that no checksum in the packet covers (IPv6 hop limit): whoever keeps a sum over the frame must know.
+    fn sum_uncovered(&mut self, diff: u32);
+}
