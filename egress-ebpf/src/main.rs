@@ -1,1 +1,59 @@
-#![no_std] #![no_main]
+//! The TC programs. Read from here: each entry point hands the packet to the module of the same name in `pipeline`.
+//!
+//! - `egw_out`: ingress of the internal interface, Pods to the external network
+//! - `egw_in`: ingress of the external interface, replies to the Pods
+//! - `egw_guard`: egress of the external interface, the last look at every packet that the kernel sends
+//! - `expire`: not attached; the agent runs it to remove flows
+#![no_std]
+#![no_main]
+#![feature(core_intrinsics)]
+#![expect(internal_features, reason = "core offers no atomics on BPF, although the machine has them")]
+#![expect(missing_docs, unreachable_pub, reason = "#[classifier] makes a second function beside each documented one")]
+
+mod atomic;
+mod count;
+mod ctx;
+mod deliver;
+mod events;
+mod fib;
+mod maps;
+mod pipeline;
+mod socket;
+mod store;
+
+use aya_ebpf::{macros::classifier, programs::TcContext};
+use ctx::skb::Skb;
+
+/// Packets from the Pods.
+#[classifier]
+pub fn egw_out(ctx: TcContext) -> i32 {
+    pipeline::out::run(Skb::new(ctx.skb.skb))
+}
+
+/// Packets from the external network.
+#[classifier]
+pub fn egw_in(ctx: TcContext) -> i32 {
+    pipeline::inward::run(Skb::new(ctx.skb.skb))
+}
+
+/// Packets that the kernel sends to the external network.
+#[classifier]
+pub fn egw_guard(ctx: TcContext) -> i32 {
+    pipeline::guard::run(Skb::new(ctx.skb.skb))
+}
+
+/// Removes the flows whose keys are the packet's payload.
+#[classifier]
+pub fn expire(ctx: TcContext) -> i32 {
+    pipeline::expire::run(Skb::new(ctx.skb.skb))
+}
+
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

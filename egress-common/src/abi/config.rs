@@ -20,6 +20,8 @@ pub mod forward {
 pub mod flags {
     /// Keep the source port of a new flow where it is free.
     pub const PRESERVE_PORT: u32 = 1;
+    /// The kernel knows `BPF_F_IPV6` of `bpf_l4_csum_replace`.
+    pub const CSUM_IPV6: u32 = 2;
 }
 
 /// Seconds after which a flow that carries nothing ends.

@@ -79,6 +79,14 @@ pub struct FlowValue<F: Family> {
     pub bytes: u64,
 }
 
+impl<F: Family> FlowValue<F> {
+    /// A half that begins at `now`.
+    #[inline(always)]
+    pub fn new(nat_addr: F::Addr, word: Word, now: u32) -> Self {
+        Self { nat_addr, word, last_seen: now, created: now, pad: F::Pad::default(), packets: 0, bytes: 0 }
+    }
+}
+
 impl Word {
     /// As the number that is compared and swapped (native order).
     #[inline(always)]

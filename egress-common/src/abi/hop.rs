@@ -20,6 +20,8 @@ pub mod flags {
     pub const MANAGED: u32 = 2;
     /// The route leaves by the interface that the packet came in by.
     pub const BACK: u32 = 4;
+    /// The neighbour is not resolved yet: the answer is not believed for the next packet.
+    pub const PENDING: u32 = 8;
 }
 
 /// One slot of `HOPS4`/`HOPS6`.

@@ -6,7 +6,6 @@ use super::{
     family::{V4, V6},
     flow::{FlowKey4, FlowKey6, FlowValue},
     hop::Hop,
-    policy::Prefix,
 };
 
 /// Raised by hand when a field changes its meaning but not its place.
@@ -32,7 +31,6 @@ pub const fn hash() -> u64 {
         size_of::<Config>(),
         core::mem::offset_of!(Config, timeouts),
         core::mem::offset_of!(Config, egress4),
-        size_of::<Prefix<[u8; 4]>>(),
         size_of::<Hop<[u8; 4]>>(),
         size_of::<Event>(),
         crate::verdict::DROPS,

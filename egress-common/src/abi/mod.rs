@@ -9,6 +9,7 @@ pub mod family;
 pub mod flow;
 pub mod hop;
 pub mod layout;
+pub mod order;
 pub mod policy;
 
 #[cfg(feature = "user")]

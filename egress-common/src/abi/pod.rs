@@ -7,7 +7,6 @@ use super::{
     event::Event,
     family::{V4, V6},
     flow::{FlowKey, FlowValue},
-    policy::Prefix,
 };
 use crate::verdict::{Counters, Drops};
 
@@ -21,10 +20,6 @@ unsafe impl Pod for FlowValue<V4> {}
 unsafe impl Pod for FlowValue<V6> {}
 // SAFETY: as above.
 unsafe impl Pod for Config {}
-// SAFETY: as above.
-unsafe impl Pod for Prefix<[u8; 4]> {}
-// SAFETY: as above.
-unsafe impl Pod for Prefix<[u8; 16]> {}
 // SAFETY: as above.
 unsafe impl Pod for Event {}
 // SAFETY: as above.

@@ -11,7 +11,7 @@ use crate::{
     abi::{
         config::{Config, MAX_EGRESS},
         family::{Family, V4, V6},
-        flow::{FlowKey, FlowValue, Word},
+        flow::{FlowKey, Word},
     },
     ecmp::rendezvous::choose,
     verdict::Drop,
@@ -84,17 +84,17 @@ pub fn open<F: Pool, S: FlowStore<F>>(
     for _ in 0..ADDRESSES {
         let Some(egress) = choose(&key.saddr, pool, len, not) else { break };
         not = Some(egress);
-        if store.exhausted(key, &egress) {
+        let mut reply = key.reply(egress, 0);
+        if store.exhausted(&reply) {
             continue;
         }
-        let mut reply = key.reply(egress, 0);
-        let value = half::<F>(key.saddr, key.sport, 0, now);
+        let inside = Word { port: key.sport, ..Word::default() };
         for i in 0..TRIES {
             reply.dport = ports.nth(i);
             tries += 1;
-            let mut claim = store.insert_new(&reply, &value);
+            let mut claim = store.insert_new(&reply, key.saddr, inside, now);
             if claim == Insert::Exists && store.reclaim(&reply, now) {
-                claim = store.insert_new(&reply, &value);
+                claim = store.insert_new(&reply, key.saddr, inside, now);
             }
             match claim {
                 Insert::Done => return forward(store, key, &reply, seen, now, tries),
@@ -102,7 +102,8 @@ pub fn open<F: Pool, S: FlowStore<F>>(
                 Insert::Exists => {}
             }
         }
-        store.remember_exhausted(key, &egress);
+        reply.dport = 0;
+        store.remember_exhausted(&reply);
     }
     Err(if not.is_none() { Drop::NoEgressAddress } else { Drop::PortsExhausted })
 }
@@ -116,8 +117,7 @@ fn forward<F: Pool, S: FlowStore<F>>(
     now: u32,
     tries: u32,
 ) -> Result<Opened<F>, Drop> {
-    let value = half::<F>(reply.daddr, reply.dport, seen, now);
-    match store.insert_new(key, &value) {
+    match store.insert_new(key, reply.daddr, Word { port: reply.dport, seen, state: 0 }, now) {
         Insert::Done => Ok(Opened { nat_addr: reply.daddr, port: reply.dport, tries, adopted: false }),
         Insert::Full => {
             store.remove(reply);
@@ -132,19 +132,6 @@ fn forward<F: Pool, S: FlowStore<F>>(
                 _ => Err(Drop::FlowBusy),
             }
         }
-    }
-}
-
-#[inline(always)]
-fn half<F: Family>(nat_addr: F::Addr, port: u16, seen: u8, now: u32) -> FlowValue<F> {
-    FlowValue {
-        nat_addr,
-        word: Word { port, seen, state: 0 },
-        last_seen: now,
-        created: now,
-        pad: F::Pad::default(),
-        packets: 0,
-        bytes: 0,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::abi::{
     family::Family,
-    flow::{FlowKey, FlowValue, Word},
+    flow::{FlowKey, Word},
 };
 
 /// Outcome of an insert that must not replace anything.
@@ -19,13 +19,13 @@ pub enum Insert {
 /// One half of a flow, as it was at the moment of reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Half<F: Family> {
-    /// See [`FlowValue::nat_addr`].
+    /// See [`crate::abi::flow::FlowValue::nat_addr`].
     pub nat_addr: F::Addr,
-    /// See [`FlowValue::word`].
+    /// See [`crate::abi::flow::FlowValue::word`].
     pub word: Word,
-    /// See [`FlowValue::last_seen`].
+    /// See [`crate::abi::flow::FlowValue::last_seen`].
     pub last_seen: u32,
-    /// See [`FlowValue::created`].
+    /// See [`crate::abi::flow::FlowValue::created`].
     pub created: u32,
 }
 
@@ -33,16 +33,16 @@ pub struct Half<F: Family> {
 pub trait FlowStore<F: Family> {
     /// Reads a half.
     fn get(&self, key: &FlowKey<F::Addr>) -> Option<Half<F>>;
-    /// Inserts if the key is free (`BPF_NOEXIST`).
-    fn insert_new(&mut self, key: &FlowKey<F::Addr>, value: &FlowValue<F>) -> Insert;
+    /// Inserts a half that begins `now` if the key is free (`BPF_NOEXIST`).
+    fn insert_new(&mut self, key: &FlowKey<F::Addr>, nat_addr: F::Addr, word: Word, now: u32) -> Insert;
     /// Replaces the word if it still is `from`.
     fn swap_word(&mut self, key: &FlowKey<F::Addr>, from: Word, to: Word) -> bool;
     /// Removes a half.
     fn remove(&mut self, key: &FlowKey<F::Addr>);
     /// Removes the closed flow that holds this reply key, see [`crate::conntrack::removal::Why::Reclaim`].
     fn reclaim(&mut self, reply: &FlowKey<F::Addr>, now: u32) -> bool;
-    /// Whether all ports of `egress` towards the destination of `key` were found taken a moment ago.
-    fn exhausted(&self, key: &FlowKey<F::Addr>, egress: &F::Addr) -> bool;
+    /// Whether all ports of an egress address towards a destination were found taken a moment ago; `reply` has port 0.
+    fn exhausted(&self, reply: &FlowKey<F::Addr>) -> bool;
     /// Remembers that for [`super::claim::EXHAUSTED_NS`].
-    fn remember_exhausted(&mut self, key: &FlowKey<F::Addr>, egress: &F::Addr);
+    fn remember_exhausted(&mut self, reply: &FlowKey<F::Addr>);
 }

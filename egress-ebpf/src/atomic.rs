@@ -1,0 +1,43 @@
+//! Atomic operations on map values. `core::sync::atomic` has none for this target.
+
+use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
+
+/// Adds without asking for the old value.
+///
+/// # Safety
+/// `at` is an aligned word of a map value that stays mapped.
+#[inline(always)]
+pub(crate) unsafe fn add(at: *mut u64, amount: u64) {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(at, amount) };
+}
+
+/// Sets bits.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn or(at: *mut u32, bits: u32) {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(at, bits) };
+}
+
+/// Replaces; a full barrier.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn swap(at: *mut u32, new: u32) -> u32 {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_xchg::<u32, { AtomicOrdering::SeqCst }>(at, new) }
+}
+
+/// Replaces `old` by `new`; whether it did. A full barrier.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn compare_swap(at: *mut u32, old: u32, new: u32) -> bool {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(at, old, new).1 }
+}

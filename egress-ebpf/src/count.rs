@@ -1,0 +1,45 @@
+//! Counting, and the verdicts that TC understands.
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
+use egress_common::verdict::{COUNTERS as COUNTER_COUNT, Counter, DROPS as DROP_COUNT, Drop};
+
+use crate::maps::{COUNTERS, DROPS};
+
+/// Adds to a counter.
+#[inline(always)]
+pub(crate) fn add(counter: Counter, amount: u64) {
+    if let Some(totals) = COUNTERS.get_ptr_mut(0) {
+        let index = counter as usize;
+        if index < COUNTER_COUNT {
+            // SAFETY: `Counters` is one u64 per counter in the enum's order; the slot belongs to this CPU.
+            unsafe { *totals.cast::<u64>().add(index) += amount };
+        }
+    }
+}
+
+/// Counts a drop.
+#[inline(always)]
+pub(crate) fn drop(reason: Drop) -> i32 {
+    drop_number(reason as u32)
+}
+
+/// Counts a drop given its number.
+#[inline(always)]
+pub(crate) fn drop_number(reason: u32) -> i32 {
+    if let Some(totals) = DROPS.get_ptr_mut(0) {
+        // SAFETY: a local. Read as if it could be anything: what the compiler knows of its range the verifier does not.
+        let index = unsafe { (&raw const reason).read_volatile() } as usize;
+        if index < DROP_COUNT {
+            // SAFETY: `Drops` is one u64 per reason in the enum's order; the slot belongs to this CPU.
+            unsafe { *totals.cast::<u64>().add(index) += 1 };
+        }
+    }
+    TC_ACT_SHOT as i32
+}
+
+/// Leaves the packet to the kernel.
+#[inline(always)]
+pub(crate) fn to_stack() -> i32 {
+    add(Counter::ToStack, 1);
+    TC_ACT_OK as i32
+}

@@ -1,0 +1,3 @@
+//! What carries a packet.
+
+pub(crate) mod skb;

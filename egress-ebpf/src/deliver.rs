@@ -1,0 +1,51 @@
+//! Carrying out a way that `egress_common::delivery` chose.
+
+use aya_ebpf::{
+    bindings::{TC_ACT_OK, bpf_redir_neigh},
+    helpers::{bpf_redirect_neigh, bpf_redirect_peer},
+};
+use egress_common::{
+    abi::{family::Family, hop::Hop},
+    packet::{Failed, Packet, Plain},
+};
+
+use crate::{ctx::skb::Skb, store::Now};
+
+/// Both addresses of an Ethernet header.
+#[repr(C, align(2))]
+#[derive(Clone, Copy)]
+struct Macs {
+    to: [u8; 6],
+    from: [u8; 6],
+}
+
+// SAFETY: bytes only.
+unsafe impl Plain for Macs {}
+
+/// Into the namespace of the interface's peer.
+#[inline(always)]
+pub(crate) fn peer<A>(skb: &mut Skb, hop: &Hop<A>, oif: u32) -> Result<i32, Failed> {
+    skb.write(0, Macs { to: hop.dmac, from: hop.smac })?;
+    // SAFETY: the helper only notes the target.
+    Ok(unsafe { bpf_redirect_peer(oif, 0) } as i32)
+}
+
+/// Through the kernel's neighbour code, with an explicit next hop: without one it would do an output lookup, which ignores
+/// `iif` rules.
+#[inline(always)]
+pub(crate) fn neigh<F: Family>(hop: &mut Hop<F::Addr>, oif: u32, now: Now) -> i32 {
+    hop.probed_ns = now.ns;
+    // SAFETY: all zero is a valid value of the C struct.
+    let mut to: bpf_redir_neigh = unsafe { core::mem::zeroed() };
+    to.nh_family = u32::from(F::AF);
+    // SAFETY: the union has room for an address of either family.
+    unsafe { (&raw mut to.__bindgen_anon_1).cast::<F::Addr>().write_unaligned(hop.via) };
+    // SAFETY: `to` is valid for the call, the size is its own.
+    unsafe { bpf_redirect_neigh(oif, &raw mut to, size_of::<bpf_redir_neigh>() as i32, 0) as i32 }
+}
+
+/// To the kernel's routing.
+#[inline(always)]
+pub(crate) const fn stack() -> i32 {
+    TC_ACT_OK as i32
+}

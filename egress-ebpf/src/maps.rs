@@ -1,0 +1,180 @@
+//! Every map. All are BTF maps, so that plain `bpftool` loads the object and prints field names. Sizes marked "at load" are
+//! set by the agent.
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_F_RDONLY_PROG},
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf, lpm_trie::Key},
+    macros::btf_map,
+};
+use egress_common::{
+    abi::{
+        config::Config,
+        family::{Family, V4, V6},
+        flow::{FlowKey, FlowKey4, FlowKey6, FlowValue},
+        hop::{HOPS, Hop},
+    },
+    nat::claim::Pool,
+    packet::{Plain, parse::Parse},
+    verdict::{Counters, Drops},
+};
+
+/// Addresses of IPv4.
+pub(crate) type A4 = [u8; 4];
+/// Addresses of IPv6.
+pub(crate) type A6 = [u8; 16];
+
+const FLOWS: usize = 32768;
+const PREFIXES: usize = 4096;
+const PODS: usize = 65536;
+const LOCALS: usize = 256;
+const EXHAUSTED: usize = 4096;
+/// Written by the agent only.
+const POLICY: usize = (BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG) as usize;
+
+/// Both halves of every IPv4 flow. Preallocated and never evicting; size at load.
+#[btf_map]
+pub(crate) static FLOWS4: HashMap<FlowKey4, FlowValue<V4>, FLOWS> = HashMap::new();
+/// Both halves of every IPv6 flow.
+#[btf_map]
+pub(crate) static FLOWS6: HashMap<FlowKey6, FlowValue<V6>, FLOWS> = HashMap::new();
+
+/// Two configurations, see `ACTIVE`.
+#[btf_map]
+pub(crate) static CONFIG: Array<Config, 2> = Array::new();
+/// Slot of `CONFIG` in use; 0 and 1, anything else: none yet.
+#[btf_map]
+pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
+
+/// `snat: false` CIDRs.
+#[btf_map]
+pub(crate) static NO_SNAT4: LpmTrie<A4, u32, PREFIXES, POLICY> = LpmTrie::new();
+/// `snat: false` CIDRs.
+#[btf_map]
+pub(crate) static NO_SNAT6: LpmTrie<A6, u32, PREFIXES, POLICY> = LpmTrie::new();
+/// Addresses of Pods that a selector matches.
+#[btf_map]
+pub(crate) static SELECTED4: HashMap<A4, u32, PODS, POLICY> = HashMap::new();
+/// Addresses of Pods that a selector matches.
+#[btf_map]
+pub(crate) static SELECTED6: HashMap<A6, u32, PODS, POLICY> = HashMap::new();
+/// The gateway's own addresses.
+#[btf_map]
+pub(crate) static LOCAL4: HashMap<A4, u32, LOCALS, POLICY> = HashMap::new();
+/// The gateway's own addresses.
+#[btf_map]
+pub(crate) static LOCAL6: HashMap<A6, u32, LOCALS, POLICY> = HashMap::new();
+
+/// (egress, destination, port) whose ports were all taken, until when. Approximate is enough, so it may evict.
+#[btf_map]
+pub(crate) static EXHAUSTED4: LruHashMap<FlowKey4, u64, EXHAUSTED> = LruHashMap::new();
+/// As `EXHAUSTED4`.
+#[btf_map]
+pub(crate) static EXHAUSTED6: LruHashMap<FlowKey6, u64, EXHAUSTED> = LruHashMap::new();
+
+/// Next hops by destination.
+#[btf_map]
+pub(crate) static HOPS4: PerCpuArray<Hop<A4>, { HOPS as usize }> = PerCpuArray::new();
+/// Next hops by destination.
+#[btf_map]
+pub(crate) static HOPS6: PerCpuArray<Hop<A6>, { HOPS as usize }> = PerCpuArray::new();
+
+/// Where a new half is put together: the programs' stack is too small for it.
+#[btf_map]
+pub(crate) static SCRATCH4: PerCpuArray<FlowValue<V4>, 1> = PerCpuArray::new();
+/// As `SCRATCH4`.
+#[btf_map]
+pub(crate) static SCRATCH6: PerCpuArray<FlowValue<V6>, 1> = PerCpuArray::new();
+
+/// Drops by reason.
+#[btf_map]
+pub(crate) static DROPS: PerCpuArray<Drops, 1> = PerCpuArray::new();
+/// Everything else that is counted.
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+/// Records for the agent. The value type is `()`: libbpf refuses ring buffers with one.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
+
+/// The maps and out-of-line functions of a family.
+pub(crate) trait Maps: Pool + Parse {
+    /// `FLOWS4` or `FLOWS6`.
+    fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS>;
+    /// `NO_SNAT4` or `NO_SNAT6`, with the address as its full-length key.
+    fn no_snat(addr: &Self::Addr) -> bool;
+    /// `SELECTED4` or `SELECTED6`.
+    fn selected(addr: &Self::Addr) -> bool;
+    /// Flags of an own address.
+    fn local(addr: &Self::Addr) -> Option<u32>;
+    /// `EXHAUSTED4` or `EXHAUSTED6`.
+    fn exhausted() -> &'static LruHashMap<FlowKey<Self::Addr>, u64, EXHAUSTED>;
+    /// This CPU's `SCRATCH4` or `SCRATCH6`.
+    fn scratch() -> Option<*mut FlowValue<Self>>;
+    /// The slot of a destination on this CPU.
+    fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>>;
+}
+
+macro_rules! family {
+    ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $hops:ident) => {
+        impl Maps for $family {
+            #[inline(always)]
+            fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS> {
+                &$flows
+            }
+
+            #[inline(always)]
+            fn no_snat(addr: &Self::Addr) -> bool {
+                $no_snat.get(&Key::new(size_of::<Self::Addr>() as u32 * 8, *addr)).is_some()
+            }
+
+            #[inline(always)]
+            fn selected(addr: &Self::Addr) -> bool {
+                $selected.get_ptr(addr).is_some()
+            }
+
+            #[inline(always)]
+            fn local(addr: &Self::Addr) -> Option<u32> {
+                // SAFETY: the value is one word that the agent never changes in place.
+                $local.get_ptr(addr).map(|flags| unsafe { flags.read() })
+            }
+
+            #[inline(always)]
+            fn exhausted() -> &'static LruHashMap<FlowKey<Self::Addr>, u64, EXHAUSTED> {
+                &$exhausted
+            }
+
+            #[inline(always)]
+            fn scratch() -> Option<*mut FlowValue<Self>> {
+                $scratch.get_ptr_mut(0)
+            }
+
+            #[inline(always)]
+            fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>> {
+                $hops.get_ptr_mut(slot(addr))
+            }
+        }
+    };
+}
+
+family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, HOPS4);
+family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, HOPS6);
+
+/// Cache slot of a destination: cheap, spread over the low bits where neighbouring addresses differ.
+#[inline(always)]
+fn slot<A: egress_common::abi::family::Address>(addr: &A) -> u32 {
+    let (high, low) = addr.lanes();
+    let folded = (high ^ low).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (folded >> 48) as u32 & (HOPS - 1)
+}
+
+/// The configuration in use.
+#[inline(always)]
+pub(crate) fn config() -> Option<&'static Config> {
+    let active = *ACTIVE.get(0)?;
+    let config = CONFIG.get(active)?;
+    (config.external_ifindex != 0).then_some(config)
+}
+
+/// Addresses go to and from packets as they are.
+pub(crate) trait Wire: Family<Addr: Plain> {}
+impl<F: Family<Addr: Plain>> Wire for F {}

@@ -1,0 +1,247 @@
+//! The flow table on BPF maps.
+
+use core::marker::PhantomData;
+
+use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
+use egress_common::{
+    abi::{
+        config::Config,
+        family::{Family, V4, V6},
+        flow::{FlowKey, FlowKey4, FlowKey6, FlowValue, Word, seen},
+    },
+    conntrack::removal::{self, Outcome, Why},
+    nat::{
+        claim::EXHAUSTED_NS,
+        store::{FlowStore, Half, Insert},
+    },
+    policy::Tables,
+    verdict::Counter,
+};
+
+use crate::{atomic, count, maps::Maps};
+
+/// `-EEXIST`.
+const EXISTS: i32 = -17;
+
+/// The clock of flows: nanoseconds and seconds of `CLOCK_BOOTTIME`, moved by the configuration's offset.
+#[derive(Clone, Copy)]
+pub(crate) struct Now {
+    /// Nanoseconds.
+    pub(crate) ns: u64,
+    /// Seconds.
+    pub(crate) s: u32,
+}
+
+impl Now {
+    /// Reads the clock.
+    #[inline(always)]
+    pub(crate) fn read(config: &Config) -> Self {
+        // SAFETY: the helper has no preconditions.
+        let ns = unsafe { bpf_ktime_get_boot_ns() }.wrapping_add(config.clock_offset_ns);
+        Self { ns, s: (ns / 1_000_000_000) as u32 }
+    }
+}
+
+/// One half of a flow in its map.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry<F: Family>(*mut FlowValue<F>);
+
+impl<F: Maps> Entry<F> {
+    /// The half with this key, if it is alive. Notes that it carries a packet that showed `shown`.
+    ///
+    /// `last_seen` is swapped (a full barrier) before the word is read again: a remover that did not see the new time has its
+    /// `dying` seen here.
+    #[inline(always)]
+    pub(crate) fn touch(key: &FlowKey<F::Addr>, shown: u8, now: u32) -> Option<Self> {
+        let entry = Self(F::flows().get_ptr_mut(key)?);
+        if entry.last_seen() != now {
+            // SAFETY: an aligned word of the element.
+            unsafe { atomic::swap(&raw mut (*entry.0).last_seen, now) };
+        }
+        let word = entry.word();
+        if word.dying() {
+            return None;
+        }
+        if word.seen & shown != shown {
+            let bits = Word { seen: shown, ..Word::default() };
+            // SAFETY: as above.
+            unsafe { atomic::or(entry.raw(), bits.raw()) };
+        }
+        Some(entry)
+    }
+
+    /// Whether no packet was counted yet.
+    #[inline(always)]
+    pub(crate) fn fresh(self) -> bool {
+        // SAFETY: an aligned field of the element, volatile because other CPUs change it.
+        unsafe { (&raw const (*self.0).packets).read_volatile() == 0 }
+    }
+
+    /// Address and port that the packet gets.
+    #[inline(always)]
+    pub(crate) fn nat(self) -> (F::Addr, u16) {
+        // SAFETY: the pointer is of a map element, which stays mapped for this run; the address never changes in place.
+        (unsafe { (*self.0).nat_addr }, self.word().port)
+    }
+
+    /// Counts a packet.
+    #[inline(always)]
+    pub(crate) fn count(self, bytes: u32) {
+        // SAFETY: aligned fields of the element; both are only ever added to.
+        unsafe {
+            atomic::add(&raw mut (*self.0).packets, 1);
+            atomic::add(&raw mut (*self.0).bytes, u64::from(bytes));
+        }
+    }
+
+    #[inline(always)]
+    fn word(self) -> Word {
+        // SAFETY: an aligned word of the element; volatile, because other CPUs change it.
+        Word::from_raw(unsafe { self.raw().read_volatile() })
+    }
+
+    #[inline(always)]
+    fn last_seen(self) -> u32 {
+        // SAFETY: as for `word`.
+        unsafe { (&raw const (*self.0).last_seen).read_volatile() }
+    }
+
+    /// The word as the number that is compared and swapped.
+    #[inline(always)]
+    fn raw(self) -> *mut u32 {
+        // SAFETY: only an address inside the element is computed.
+        unsafe { (&raw mut (*self.0).word).cast() }
+    }
+}
+
+/// The flow table of a family.
+pub(crate) struct Table<F> {
+    now: Now,
+    family: PhantomData<F>,
+}
+
+impl<F> Table<F> {
+    #[inline(always)]
+    pub(crate) const fn new(now: Now) -> Self {
+        Self { now, family: PhantomData }
+    }
+}
+
+/// A family with its out-of-line removal of closed flows.
+pub(crate) trait Reclaim: Maps {
+    /// Removes the closed flow that has this reply key; 1 if it did.
+    fn reclaim(reply: *mut FlowKey<Self::Addr>, now: u32) -> u32;
+}
+
+impl Reclaim for V4 {
+    #[inline(always)]
+    fn reclaim(reply: *mut FlowKey4, now: u32) -> u32 {
+        reclaim4(reply, now)
+    }
+}
+
+impl Reclaim for V6 {
+    #[inline(always)]
+    fn reclaim(reply: *mut FlowKey6, now: u32) -> u32 {
+        reclaim6(reply, now)
+    }
+}
+
+/// See [`Reclaim`]. A global function: the verifier checks it once instead of once per port that is tried.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn reclaim4(reply: *mut FlowKey4, now: u32) -> u32 {
+    reclaim::<V4>(reply, now)
+}
+
+/// See [`reclaim4`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn reclaim6(reply: *mut FlowKey6, now: u32) -> u32 {
+    reclaim::<V6>(reply, now)
+}
+
+#[inline(always)]
+fn reclaim<F: Reclaim>(reply: *mut FlowKey<F::Addr>, now: u32) -> u32 {
+    // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
+    let Some(reply) = (unsafe { reply.as_ref() }) else { return 0 };
+    let mut table = Table::<F>::new(Now { ns: 0, s: now });
+    let Some(back) = table.get(reply) else { return 0 };
+    let key = reply.original(back.nat_addr, back.word.port);
+    let removed = removal::remove(&mut table, &key, now, Why::Reclaim) == Outcome::Removed;
+    if removed {
+        count::add(Counter::FlowsReclaimed, 1);
+    }
+    u32::from(removed)
+}
+
+impl<F: Reclaim> FlowStore<F> for Table<F> {
+    #[inline(always)]
+    fn get(&self, key: &FlowKey<F::Addr>) -> Option<Half<F>> {
+        let entry = Entry::<F>(F::flows().get_ptr_mut(key)?);
+        // SAFETY: the pointer is of a map element, which stays mapped for this run.
+        let (nat_addr, created) = unsafe { ((*entry.0).nat_addr, (*entry.0).created) };
+        Some(Half { nat_addr, word: entry.word(), last_seen: entry.last_seen(), created })
+    }
+
+    #[inline(always)]
+    fn insert_new(&mut self, key: &FlowKey<F::Addr>, nat_addr: F::Addr, word: Word, now: u32) -> Insert {
+        let Some(value) = F::scratch() else { return Insert::Full };
+        // SAFETY: the scratch value belongs to this CPU.
+        let value = unsafe {
+            value.write(FlowValue::new(nat_addr, word, now));
+            &*value
+        };
+        match F::flows().insert(key, value, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Insert::Done,
+            Err(EXISTS) => Insert::Exists,
+            Err(_) => Insert::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn swap_word(&mut self, key: &FlowKey<F::Addr>, from: Word, to: Word) -> bool {
+        let Some(entry) = F::flows().get_ptr_mut(key).map(Entry::<F>) else { return false };
+        // SAFETY: an aligned word of the element.
+        unsafe { atomic::compare_swap(entry.raw(), from.raw(), to.raw()) }
+    }
+
+    #[inline(always)]
+    fn remove(&mut self, key: &FlowKey<F::Addr>) {
+        // A half that is already gone is what was wanted.
+        let _ = F::flows().remove(key);
+    }
+
+    #[inline(always)]
+    fn reclaim(&mut self, reply: &FlowKey<F::Addr>, now: u32) -> bool {
+        let ended = self.get(reply).is_some_and(|half| half.word.seen & (seen::FIN | seen::RST) != 0);
+        ended && F::reclaim(core::ptr::from_ref(reply).cast_mut(), now) != 0
+    }
+
+    #[inline(always)]
+    fn exhausted(&self, reply: &FlowKey<F::Addr>) -> bool {
+        // SAFETY: the pointer is of a map element; the value is one word.
+        F::exhausted().get_ptr(reply).is_some_and(|until| unsafe { until.read_volatile() } > self.now.ns)
+    }
+
+    #[inline(always)]
+    fn remember_exhausted(&mut self, reply: &FlowKey<F::Addr>) {
+        // Without room for it the next packet searches again, which is slower and not wrong.
+        let _ = F::exhausted().insert(reply, self.now.ns + EXHAUSTED_NS, 0);
+    }
+}
+
+/// Policy on BPF maps.
+pub(crate) struct Policy;
+
+impl<F: Maps> Tables<F> for Policy {
+    #[inline(always)]
+    fn no_snat(&self, addr: &F::Addr) -> bool {
+        F::no_snat(addr)
+    }
+
+    #[inline(always)]
+    fn selected(&self, addr: &F::Addr) -> bool {
+        F::selected(addr)
+    }
+}
