@@ -1,5 +1,15 @@
-//! The agent of the egress gateway. `role` wires the modules together and is the only one that knows all of them.
+//! The agent of the egress gateway.
+//!
+//! - [`cli`]: the command line, and the commands that look at a gateway
+//! - [`role`]: wiring; the only module that knows all others
+//! - [`spec`]: manifests and interfaces in, desired state out; pure
+//! - [`datapath`]: the BPF programs and their maps
+//! - [`net`]: the kernel's network: links, routes, rules, sysctls, namespaces
+//! - [`k8s`]: the API types that manifests hold
 
+pub mod cli;
+pub mod datapath;
 pub mod k8s;
 pub mod net;
+pub mod role;
 pub mod spec;

@@ -1,1 +1,91 @@
-fn main() {}
+//! Tasks of the egress gateway's developers and CI: `cargo xtask <command>`.
+
+mod agent;
+mod object;
+mod setup;
+mod sh;
+mod tally;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Set-up, build and test tasks of the egress gateway")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring what build, tests and demo need, after saying what is missing
+    Setup {
+        /// Only say what is missing; exit code 1 if something is
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build the BPF object with BTF; the last line on stdout is its path
+    BuildEbpf {
+        /// Features of egress-ebpf (`debug-log`: the object then no longer loads under bpftool)
+        #[arg(long, value_delimiter = ',')]
+        features: Vec<String>,
+    },
+    /// Build the BPF object and target/release/egress-agent with it embedded
+    Build {
+        /// Features of egress-ebpf and egress-agent
+        #[arg(long, value_delimiter = ',')]
+        features: Vec<String>,
+    },
+    /// Set up, check format and size, lint, test; the last line is `N passed, N failed, N skipped`
+    Test {
+        /// Run only the tests whose name contains this
+        filter: Option<String>,
+        /// Leave out the release build and the root tests
+        #[arg(long)]
+        quick: bool,
+    },
+    /// Set up, build and run the demo; further arguments are the demo's
+    Demo {
+        /// Arguments of the demo
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            sh::say(format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match task {
+        Task::Setup { check: true } => return setup::check(),
+        Task::Setup { check: false } => {
+            setup::bring()?;
+        }
+        Task::BuildEbpf { features } => {
+            object::build(&workspace, &setup::find()?, &features)?;
+            println!("{}", workspace.object().display());
+        }
+        Task::Build { features } => {
+            agent::build(&workspace, &setup::find()?, &features)?;
+            println!("{}", workspace.agent().display());
+        }
+        Task::Test { filter, quick } => return Ok(test::run(&workspace, filter.as_deref(), quick)),
+        Task::Demo { args } => return Err(agent::demo(&workspace, &args)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -7,12 +7,12 @@ use std::{
 };
 
 use ipnet::IpNet;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::profile::Profile;
 
 /// The desired state of one gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Desired {
     /// `namespace/name` of the VpcEgressGateway.
     pub gateway: String,
@@ -35,7 +35,7 @@ pub struct Desired {
 }
 
 /// One interface with the gateways of its Subnet.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Side {
     /// Interface name.
     pub interface: String,

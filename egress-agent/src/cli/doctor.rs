@@ -1,0 +1,183 @@
+//! `egress-agent doctor`: can packets pass, and if not, what to do.
+
+use anyhow::{Context, Result};
+use egress_common::abi::config::{Config, forward};
+use serde::Serialize;
+
+use super::{Format, Look, output};
+use crate::{
+    datapath::{attach, pins::Pins, stats, sys, tables::Tables},
+    net::{Netlink, Step, observe, prepare, route},
+    role::{place::Place, status::Status},
+    spec::{desired::Desired, observed::Observed},
+};
+
+#[derive(Serialize)]
+struct Report {
+    ok: bool,
+    checks: Vec<Check>,
+}
+
+/// One check. `fix` is what a person would type or do; empty if it is ok.
+#[derive(Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    detail: String,
+    fix: String,
+}
+
+fn check(name: impl Into<String>, ok: bool, detail: impl Into<String>, fix: impl Into<String>) -> Check {
+    let fix = if ok { String::new() } else { fix.into() };
+    Check { name: name.into(), ok, detail: detail.into(), fix }
+}
+
+/// True if packets can pass.
+pub(super) fn run(args: &Look) -> Result<bool> {
+    let place = Place::enter(args.netns.netns.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let checks = runtime.block_on(examine(&place))?;
+    let report = Report { ok: checks.iter().all(|check| check.ok), checks };
+    if args.output == Format::Json {
+        output::json(&report)?;
+        return Ok(report.ok);
+    }
+    let mut table = output::table(&["CHECK", "OK", "DETAIL", "FIX"]);
+    for check in &report.checks {
+        table.add_row([check.name.as_str(), if check.ok { "yes" } else { "NO" }, &check.detail, &check.fix]);
+    }
+    output::print(&table.to_string())?;
+    Ok(report.ok)
+}
+
+async fn examine(place: &Place) -> Result<Vec<Check>> {
+    const START: &str = "egress-agent gateway --file PATH";
+    let pins = &place.pins;
+    if !pins.exist() {
+        return Ok(vec![check("gateway", false, format!("nothing is loaded for namespace {}", pins.id), START)]);
+    }
+    let nl = Netlink::open().context("rtnetlink")?;
+    let observed = observe(&nl).await.context("interfaces")?;
+    let mut checks = Vec::new();
+    let status = Status::read(&pins.id)?;
+    checks.push(agent(status.as_ref()));
+    let config = Tables::open(pins).and_then(|tables| tables.config());
+    let config = match config {
+        Ok(config) if config.external_ifindex != 0 && config.netns_cookie == place.cookie => config,
+        Ok(config) if config.external_ifindex != 0 => {
+            checks.push(check("configuration", false, "the pins belong to a namespace that is gone", START));
+            return Ok(checks);
+        }
+        Ok(_) => {
+            checks.push(check("configuration", false, "the maps hold none yet", START));
+            return Ok(checks);
+        }
+        Err(error) => {
+            checks.push(check("configuration", false, format!("{error:#}"), START));
+            return Ok(checks);
+        }
+    };
+    checks.push(table(pins, status.as_ref()));
+    let Some(status) = status else {
+        checks.push(check("status", false, "no agent has run since boot", START));
+        return Ok(checks);
+    };
+    checks.extend(manifests(&status));
+    checks.extend(addresses(&status.desired, &observed));
+    checks.extend(programs(pins, &status, &config, &nl).await?);
+    checks.extend(ways(&status.desired, &config, &observed));
+    let current = prepare::Current::read(&nl, &status.desired, &observed).await?;
+    let mut steps = prepare::plan(&status.desired, &observed, &current);
+    steps.extend(route::policy_steps(&status.desired, &observed, &current.routes));
+    checks.extend(steps.into_iter().map(step));
+    Ok(checks)
+}
+
+/// Packets pass without an agent; flows do not expire and edits are not followed.
+fn agent(status: Option<&Status>) -> Check {
+    match status {
+        Some(status) if status.running() => check("agent", true, format!("runs, process {}", status.pid), ""),
+        _ => check("agent", true, "does not run: packets pass, edits are not followed, flows do not expire", ""),
+    }
+}
+
+fn table(pins: &Pins, status: Option<&Status>) -> Check {
+    let size = status.map_or("", |status| status.table.as_str());
+    match stats::read(pins) {
+        Ok(stats) => {
+            let (flows, capacity) = (stats.table.flows, stats.table.capacity);
+            let full = flows >= u64::from(capacity);
+            check("flow table", !full, format!("{flows} of {capacity} flows; {size}"), "raise the memory limit or maxFlows")
+        }
+        Err(error) => check("flow table", false, format!("{error:#}"), "egress-agent detach, then start the gateway"),
+    }
+}
+
+fn manifests(status: &Status) -> Vec<Check> {
+    let refused = status.refused.as_deref();
+    let mut checks = vec![check(
+        "manifests",
+        refused.is_none(),
+        refused.map_or_else(|| format!("{} is in force", status.desired.gateway), |why| format!("refused: {why}")),
+        "correct the manifests; the state before is in force",
+    )];
+    if let Some(failed) = &status.failed {
+        checks.push(check("last change", false, failed, "see the agent's log"));
+    }
+    checks.extend(status.desired.warnings.iter().map(|warning| check("warning", true, warning, "")));
+    checks
+}
+
+fn addresses(desired: &Desired, observed: &Observed) -> Vec<Check> {
+    let interface = &desired.external.interface;
+    desired
+        .egress
+        .iter()
+        .map(|addr| {
+            let has = observed.link(interface).is_some_and(|link| link.has(*addr));
+            let detail = format!("{} on {interface}", if has { "is" } else { "is not" });
+            check(format!("egress address {addr}"), has, detail, format!("ip address add {addr} dev {interface}"))
+        })
+        .collect()
+}
+
+async fn programs(pins: &Pins, status: &Status, config: &Config, nl: &Netlink) -> Result<Vec<Check>> {
+    let internal = (status.desired.internal.interface.as_str(), config.internal_ifindex);
+    let external = (status.desired.external.interface.as_str(), config.external_ifindex);
+    let mut checks = Vec::new();
+    for place in attach::places(internal, external) {
+        let name = format!("program {}", place.program);
+        let (ok, detail) = match sys::link_info(&pins.link(place.link)) {
+            Ok(info) if info.ifindex == place.ifindex => (true, format!("attached to {} (tcx)", place.interface)),
+            Ok(_) => (false, format!("its link is not on {}", place.interface)),
+            Err(_) if nl.has_filter(place.ifindex, place.egress, place.program).await? => {
+                (true, format!("attached to {} (clsact)", place.interface))
+            }
+            Err(_) => (false, format!("not attached to {}", place.interface)),
+        };
+        checks.push(check(name, ok, detail, "restart the gateway"));
+    }
+    Ok(checks)
+}
+
+fn ways(desired: &Desired, config: &Config, observed: &Observed) -> Vec<Check> {
+    let way = |mode: u32| match mode {
+        forward::PEER => "peer (bpf_redirect_peer)",
+        forward::NEIGH => "neigh (bpf_redirect_neigh)",
+        _ => "stack (kernel forwarding)",
+    };
+    [("forward out", &desired.external, config.forward_out), ("forward in", &desired.internal, config.forward_in)]
+        .into_iter()
+        .map(|(name, side, mode)| {
+            let kind = observed.link(&side.interface).map_or("", |link| link.kind.as_str());
+            let kind = if kind.is_empty() { "device" } else { kind };
+            check(name, true, format!("{} by {kind} {}", way(mode), side.interface), "")
+        })
+        .collect()
+}
+
+fn step(step: Step) -> Check {
+    let ok = step.ok || !step.required;
+    let advice = if step.ok || step.required { String::new() } else { format!("; advice: {}", step.fix) };
+    check(step.name, ok, format!("{}{advice}", step.detail), step.fix)
+}

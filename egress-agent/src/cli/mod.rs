@@ -1,0 +1,139 @@
+//! The command line. `flows`, `stats`, `doctor` and `detach` work with and without a running agent.
+
+mod detach;
+mod doctor;
+mod flows;
+mod output;
+mod prepare;
+mod stats;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{
+    datapath::attach::Attach,
+    role::gateway,
+    spec::{Flags, profile::Forward},
+};
+
+#[derive(Parser)]
+#[command(name = "egress-agent", version, about = "Egress gateway for Kubernetes on OVN, on eBPF")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Be the gateway of a network namespace: load the programs, follow the manifests; runs in the foreground
+    Gateway(Gateway),
+    /// Set sysctls, rules and routes that a gateway needs, then end (for a privileged init container)
+    Prepare(Spec),
+    /// List the flows
+    Flows(Look),
+    /// Show counters, drops by reason and the use of the flow table
+    Stats(Look),
+    /// Check whether packets can pass; exit code 0 only if they can
+    Doctor(Look),
+    /// Take the programs away and forget all flows
+    Detach(Netns),
+}
+
+#[derive(Args)]
+struct Netns {
+    /// Network namespace of the gateway, such as /run/netns/NAME or /proc/PID/ns/net [default: the own one]
+    #[arg(long, value_name = "PATH")]
+    netns: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Look {
+    #[command(flatten)]
+    netns: Netns,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+#[derive(Args)]
+struct Spec {
+    #[command(flatten)]
+    netns: Netns,
+    /// Manifests, or a folder of them, as they are applied to a cluster
+    #[arg(long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// VpcEgressGateway to be, if the manifests hold several
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    veg: Option<String>,
+    /// Interface of the overlay [default: the one with an address of the internal Subnet]
+    #[arg(long, value_name = "IFACE")]
+    internal: Option<String>,
+    /// Interface of the external network [default: the one with an address of the external Subnet]
+    #[arg(long, value_name = "IFACE")]
+    external: Option<String>,
+}
+
+#[derive(Args)]
+struct Gateway {
+    #[command(flatten)]
+    spec: Spec,
+    /// How translated packets leave: auto, peer, neigh or stack [default: the profile's]
+    #[arg(long, value_parser = |text: &str| text.parse::<Forward>())]
+    forward: Option<Forward>,
+    /// How the programs are attached
+    #[arg(long, value_enum, default_value_t = Attach::Auto)]
+    attach: Attach,
+    /// BPF object instead of the one in this binary
+    #[arg(long, value_name = "PATH")]
+    object: Option<PathBuf>,
+}
+
+impl Gateway {
+    fn options(self) -> gateway::Options {
+        gateway::Options {
+            files: self.spec.files,
+            veg: self.spec.veg,
+            netns: self.spec.netns.netns,
+            flags: Flags { internal: self.spec.internal, external: self.spec.external, forward: self.forward },
+            attach: self.attach,
+            object: self.object,
+        }
+    }
+}
+
+/// Runs the command; 1 for a failure or a refused configuration, 2 for wrong usage.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("EGRESS_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,netlink_packet_route=error")),
+        )
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+    let done = match cli.command {
+        Command::Gateway(args) => gateway::run(&args.options()).map(|()| true),
+        Command::Prepare(args) => prepare::run(&args),
+        Command::Flows(args) => flows::run(&args).map(|()| true),
+        Command::Stats(args) => stats::run(&args).map(|()| true),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Detach(args) => detach::run(&args).map(|()| true),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! `egress-agent prepare`: what needs privileges that the gateway itself shall not have.
+
+use anyhow::{Context, Result};
+
+use super::{Spec, output};
+use crate::{
+    net::{Netlink, observe, prepare},
+    role::place::Place,
+    spec::{self, Flags},
+};
+
+/// True if nothing that is needed lacks.
+pub(super) fn run(args: &Spec) -> Result<bool> {
+    Place::enter(args.netns.netns.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async {
+        let nl = Netlink::open().context("rtnetlink")?;
+        let observed = observe(&nl).await.context("interfaces")?;
+        let objects = spec::parse(&spec::read::read(&args.files)?)?;
+        let flags = Flags { internal: args.internal.clone(), external: args.external.clone(), forward: None };
+        let desired = spec::plan(&objects, args.veg.as_deref(), &observed, &flags)?;
+        let report = prepare::run(&nl, &desired).await?;
+        for failure in &report.failures {
+            eprintln!("{failure}");
+        }
+        for done in &report.done {
+            output::print(&format!("set {done}"))?;
+        }
+        let missing: Vec<_> = report.open().filter(|step| step.required).collect();
+        for step in &missing {
+            eprintln!("missing: {}: {}; {}", step.name, step.detail, step.fix);
+        }
+        Ok(missing.is_empty())
+    })
+}

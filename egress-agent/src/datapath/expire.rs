@@ -1,0 +1,129 @@
+//! Ending flows. User space only finds suspects; the `expire` program decides on what the table holds at that moment.
+
+use anyhow::Result;
+use aya::{Pod, programs::SchedClassifier};
+use egress_common::{
+    abi::{
+        config::Timeouts,
+        family::{V4, V6},
+        flow::{FlowKey, FlowValue, IN, OUT, seen},
+        order::{HEAD, MAX_KEYS},
+    },
+    conntrack::removal::CLAIM_GRACE,
+    packet::header::proto,
+    policy::{Tables as Policy, translates},
+};
+use ipnet::IpNet;
+
+use super::{
+    flows::{Readable, walk},
+    load::run_expire,
+    pins::Pins,
+};
+use crate::spec::desired::Desired;
+
+/// Whether a half may belong to a flow that ended, judged by this half alone: the shortest idle time that any state of the
+/// whole flow could have. Reply halves are looked at for being orphans.
+fn suspect<A, F: Readable>(key: &FlowKey<A>, value: &FlowValue<F>, now: u32, timeouts: &Timeouts) -> bool {
+    let idle = now.wrapping_sub(value.last_seen);
+    if idle > u32::MAX / 2 {
+        return false;
+    }
+    let shortest = match key.proto {
+        proto::TCP if value.word.seen & (seen::FIN | seen::RST) != 0 => timeouts.tcp_closing,
+        proto::TCP => timeouts.tcp_opening.min(timeouts.tcp_closing),
+        proto::UDP => timeouts.udp_unreplied.min(timeouts.udp_replied),
+        proto::ICMP | proto::ICMPV6 => timeouts.icmp,
+        _ => timeouts.other,
+    };
+    // A reply half alone is an orphan; most have their flow, so they are looked at as rarely as flows.
+    idle >= if key.dir == IN { shortest.max(CLAIM_GRACE) } else { shortest }
+}
+
+/// Looks through both tables once; how many flows ended.
+pub fn sweep(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts) -> Result<u32> {
+    Ok(sweep_family::<V4>(pins, program, now, timeouts)? + sweep_family::<V6>(pins, program, now, timeouts)?)
+}
+
+fn sweep_family<F>(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts) -> Result<u32>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod,
+    FlowValue<F>: Pod,
+{
+    let mut suspects = Vec::new();
+    walk::<F>(pins, |key, value| {
+        if suspect(key, value, now, timeouts) {
+            suspects.push(*key);
+        }
+    })?;
+    remove::<F>(program, &suspects, false)
+}
+
+/// Cuts the flows whose egress address is gone or that would not be translated any more; how many.
+pub fn revoke(pins: &Pins, program: &SchedClassifier, desired: &Desired) -> Result<u32> {
+    Ok(revoke_family::<V4>(pins, program, desired)? + revoke_family::<V6>(pins, program, desired)?)
+}
+
+fn revoke_family<F>(pins: &Pins, program: &SchedClassifier, desired: &Desired) -> Result<u32>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod,
+    FlowValue<F>: Pod,
+{
+    let mut gone = Vec::new();
+    walk::<F>(pins, |key, value| {
+        let kept = desired.egress.contains(&F::ip(value.nat_addr))
+            && translates::<F>(&Wanted(desired), &key.saddr, &key.daddr);
+        if key.dir == OUT && !kept {
+            gone.push(*key);
+        }
+    })?;
+    remove::<F>(program, &gone, true)
+}
+
+/// Policy read from the desired state instead of the maps.
+struct Wanted<'a>(&'a Desired);
+
+impl<F: Readable> Policy<F> for Wanted<'_> {
+    fn no_snat(&self, addr: &F::Addr) -> bool {
+        let addr = F::ip(*addr);
+        self.0.no_snat.iter().any(|net: &IpNet| net.contains(&addr))
+    }
+
+    fn selected(&self, addr: &F::Addr) -> bool {
+        self.0.selected.contains(&F::ip(*addr))
+    }
+}
+
+fn remove<F>(program: &SchedClassifier, keys: &[FlowKey<F::Addr>], revoked: bool) -> Result<u32>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod,
+{
+    let mut removed = 0;
+    for keys in keys.chunks(MAX_KEYS as usize) {
+        removed += run_expire(program, &order::<F>(keys, revoked))?;
+    }
+    Ok(removed)
+}
+
+/// The bytes of an order, see [`egress_common::abi::order`].
+fn order<F>(keys: &[FlowKey<F::Addr>], revoked: bool) -> Vec<u8>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod,
+{
+    let mut bytes = vec![0; HEAD as usize];
+    bytes[0] = u8::from(F::V6);
+    bytes[1] = u8::from(revoked);
+    bytes[2] = u8::try_from(keys.len()).unwrap_or(u8::MAX);
+    for key in keys {
+        // SAFETY: a Pod without padding, read as the bytes it consists of.
+        let raw = unsafe {
+            std::slice::from_raw_parts(std::ptr::from_ref(key).cast::<u8>(), size_of::<FlowKey<F::Addr>>())
+        };
+        bytes.extend_from_slice(raw);
+    }
+    bytes
+}

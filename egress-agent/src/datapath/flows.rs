@@ -1,0 +1,173 @@
+//! The flow table as people read it.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::fd::AsFd,
+};
+
+use anyhow::{Context, Result};
+use aya::Pod;
+use egress_common::{
+    abi::{
+        family::{Address, Family, V4, V6},
+        flow::{FlowKey, FlowValue, OUT},
+    },
+    conntrack::state::State,
+    packet::header::proto,
+};
+use serde::Serialize;
+
+use super::{
+    pins::Pins,
+    sys::{Batches, open_pin},
+};
+
+/// Entries read by one system call.
+pub const BATCH: usize = 4096;
+
+/// One flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Flow {
+    /// `tcp`, `udp`, `icmp`, `icmpv6`, `sctp` or a number.
+    pub protocol: String,
+    /// Address of the Pod.
+    pub inside: IpAddr,
+    /// Its port, or the echo identifier.
+    pub inside_port: u16,
+    /// Egress address.
+    pub egress: IpAddr,
+    /// Egress port, or the echo identifier outside.
+    pub egress_port: u16,
+    /// The other end.
+    pub remote: IpAddr,
+    /// Its port; none for ICMP.
+    pub remote_port: Option<u16>,
+    /// See [`State::name`].
+    pub state: &'static str,
+    /// Seconds since the flow began.
+    pub age_seconds: u32,
+    /// Seconds since its last packet.
+    pub idle_seconds: u32,
+    /// Packets in both directions.
+    pub packets: Directions,
+    /// IP bytes in both directions.
+    pub bytes: Directions,
+}
+
+/// Numbers of both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Directions {
+    /// From the Pod.
+    pub out: u64,
+    /// To the Pod.
+    #[serde(rename = "in")]
+    pub inward: u64,
+}
+
+/// A family whose table user space reads.
+pub trait Readable: Family {
+    /// Name of the map.
+    const MAP: &'static str;
+    /// The address for people.
+    fn ip(addr: Self::Addr) -> IpAddr;
+}
+
+impl Readable for V4 {
+    const MAP: &'static str = "FLOWS4";
+
+    fn ip(addr: [u8; 4]) -> IpAddr {
+        Ipv4Addr::from(addr).into()
+    }
+}
+
+impl Readable for V6 {
+    const MAP: &'static str = "FLOWS6";
+
+    fn ip(addr: [u8; 16]) -> IpAddr {
+        Ipv6Addr::from(addr).into()
+    }
+}
+
+/// Calls `each` for every entry of a family's table.
+pub fn walk<F>(pins: &Pins, mut each: impl FnMut(&FlowKey<F::Addr>, &FlowValue<F>)) -> Result<()>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod,
+    FlowValue<F>: Pod,
+{
+    let path = pins.map(F::MAP);
+    let fd = open_pin(&path).with_context(|| format!("open {}", path.display()))?;
+    let mut batches = Batches::<FlowKey<F::Addr>, FlowValue<F>>::new(fd.as_fd(), BATCH);
+    while let Some((keys, values)) = batches.next_batch().with_context(|| format!("read map {}", F::MAP))? {
+        for (key, value) in keys.iter().zip(values) {
+            each(key, value);
+        }
+    }
+    Ok(())
+}
+
+/// Every flow of both families at `now` (seconds of the datapath's clock), IPv4 first, by inside address and port.
+pub fn list(pins: &Pins, now: u32) -> Result<Vec<Flow>> {
+    let mut flows = family::<V4>(pins, now)?;
+    flows.extend(family::<V6>(pins, now)?);
+    flows.sort_by(|a, b| {
+        let key = |f: &Flow| (f.inside, f.inside_port, f.remote, f.remote_port, f.protocol.clone());
+        key(a).cmp(&key(b))
+    });
+    Ok(flows)
+}
+
+fn family<F>(pins: &Pins, now: u32) -> Result<Vec<Flow>>
+where
+    F: Readable,
+    F::Addr: Address + std::hash::Hash,
+    FlowKey<F::Addr>: Pod + std::hash::Hash + Eq,
+    FlowValue<F>: Pod,
+{
+    let mut out = Vec::new();
+    let mut back = HashMap::new();
+    walk::<F>(pins, |key, value| {
+        if value.word.dying() {
+        } else if key.dir == OUT {
+            out.push((*key, *value));
+        } else {
+            back.insert(*key, *value);
+        }
+    })?;
+    Ok(out
+        .into_iter()
+        .map(|(key, value)| flow(&key, &value, back.get(&key.reply(value.nat_addr, value.word.port)), now))
+        .collect())
+}
+
+fn flow<F: Readable>(key: &FlowKey<F::Addr>, out: &FlowValue<F>, back: Option<&FlowValue<F>>, now: u32) -> Flow {
+    let icmp = matches!(key.proto, proto::ICMP | proto::ICMPV6);
+    let last = back.map_or(out.last_seen, |back| back.last_seen.max(out.last_seen));
+    let state = State::of(key.proto, out.word.seen, back.map_or(0, |back| back.word.seen));
+    Flow {
+        protocol: protocol(key.proto),
+        inside: F::ip(key.saddr),
+        inside_port: key.sport,
+        egress: F::ip(out.nat_addr),
+        egress_port: out.word.port,
+        remote: F::ip(key.daddr),
+        remote_port: (!icmp).then_some(key.dport),
+        state: state.name(),
+        age_seconds: now.saturating_sub(out.created),
+        idle_seconds: now.saturating_sub(last),
+        packets: Directions { out: out.packets, inward: back.map_or(0, |back| back.packets) },
+        bytes: Directions { out: out.bytes, inward: back.map_or(0, |back| back.bytes) },
+    }
+}
+
+fn protocol(number: u8) -> String {
+    match number {
+        proto::ICMP => "icmp".to_owned(),
+        proto::TCP => "tcp".to_owned(),
+        proto::UDP => "udp".to_owned(),
+        proto::ICMPV6 => "icmpv6".to_owned(),
+        132 => "sctp".to_owned(),
+        other => other.to_string(),
+    }
+}

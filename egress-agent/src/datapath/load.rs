@@ -1,0 +1,107 @@
+//! Loading the object: maps that are pinned already are used again, programs are always new.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use aya::{
+    Ebpf, EbpfLoader, include_bytes_aligned,
+    maps::MapInfo,
+    programs::{SchedClassifier, TestRun, TestRunOptions},
+};
+
+use super::{
+    pins::{Pins, unlink},
+    tables::PINNED,
+};
+
+/// The BPF object, as `cargo xtask build-ebpf` left it.
+pub static OBJECT: &[u8] = include_bytes_aligned!(env!("EGRESS_EBPF_OBJ"));
+
+/// Programs of the object.
+pub const PROGRAMS: [&str; 4] = ["egw_guard", "egw_in", "egw_out", "expire"];
+
+/// Last lines of the verifier's log that an error shows.
+const LOG_LINES: usize = 30;
+
+/// Loaded programs.
+pub struct Programs {
+    bpf: Ebpf,
+}
+
+impl Programs {
+    /// Loads the object with tables for `flows` flows of each family; `file` instead of the embedded object, if given.
+    pub fn load(pins: &Pins, flows: u32, file: Option<&Path>) -> Result<Self> {
+        let object = match file {
+            Some(path) => std::fs::read(path).with_context(|| format!("read {}", path.display()))?,
+            None => OBJECT.to_vec(),
+        };
+        check_pinned(pins)?;
+        let mut loader = EbpfLoader::new();
+        for name in PINNED {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        for name in ["FLOWS4", "FLOWS6"] {
+            loader.map_max_entries(name, 2 * flows);
+        }
+        let mut bpf = loader.load(&object).context("create the maps")?;
+        for name in PROGRAMS {
+            let program = program(&mut bpf, name)?;
+            program.load().map_err(|error| verifier(name, &error))?;
+            let pin = pins.program(name);
+            unlink(&pin)?;
+            program.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
+        }
+        Ok(Self { bpf })
+    }
+
+    /// A program by name.
+    pub fn get(&mut self, name: &str) -> Result<&mut SchedClassifier> {
+        program(&mut self.bpf, name)
+    }
+}
+
+fn program<'a>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
+    let program = bpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))?;
+    program.try_into().with_context(|| format!("program {name} is not a TC program"))
+}
+
+/// aya opens whatever lies at a pin's path: a map of another size must not be taken for ours. The layout is in the path, so
+/// only a damaged or foreign pin can differ.
+fn check_pinned(pins: &Pins) -> Result<()> {
+    use egress_common::abi::{config::Config, flow::FlowKey4};
+    for (name, key, value) in
+        [("FLOWS4", size_of::<FlowKey4>(), 32), ("CONFIG", size_of::<u32>(), size_of::<Config>())]
+    {
+        let path = pins.map(name);
+        if !path.exists() {
+            continue;
+        }
+        let info = MapInfo::from_pin(&path).with_context(|| format!("read {}", path.display()))?;
+        if info.key_size() as usize != key || info.value_size() as usize != value {
+            bail!("{} is not this program's map; remove it with `egress-agent detach`", path.display());
+        }
+    }
+    Ok(())
+}
+
+fn verifier(name: &str, error: &aya::programs::ProgramError) -> anyhow::Error {
+    if let aya::programs::ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let lines: Vec<&str> = log.lines().collect();
+        let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
+        let hint = if io_error.raw_os_error() == Some(nix::libc::EPERM) {
+            "; the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+        } else {
+            ""
+        };
+        return anyhow::anyhow!("load program {name}: {io_error}{hint}\n{tail}");
+    }
+    anyhow::anyhow!("load program {name}: {error}")
+}
+
+/// Runs a pinned or loaded `expire` with an order; how many flows it removed.
+pub fn run_expire(program: &SchedClassifier, order: &[u8]) -> Result<u32> {
+    let options = TestRunOptions { data_in: Some(order), repeat: 1, ..TestRunOptions::new() };
+    let result = program.test_run(options).context("run program expire")?;
+    Ok(result.return_value)
+}

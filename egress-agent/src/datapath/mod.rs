@@ -1,0 +1,30 @@
+//! The BPF side: loading and attaching the programs, typed access to their maps.
+//!
+//! `load` and `attach` bring programs up, `pins` says where they are found again, `tables` opens the maps (with or without a
+//! running agent), `settings` and `policy` bring the maps in line with a [`crate::spec::desired::Desired`], `flows`,
+//! `expire` and `stats` read them.
+
+pub mod attach;
+pub mod events;
+pub mod expire;
+pub mod flows;
+pub mod load;
+pub mod pins;
+pub mod policy;
+pub mod probe;
+pub mod settings;
+pub mod size;
+pub mod stats;
+pub mod sys;
+pub mod tables;
+
+use egress_common::abi::config::Config;
+use nix::time::{ClockId, clock_gettime};
+
+/// The datapath's clock in seconds: `CLOCK_BOOTTIME` moved by the configuration's offset.
+#[must_use]
+pub fn now(config: &Config) -> u32 {
+    let Ok(time) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
+    let ns = time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs();
+    u32::try_from(ns.wrapping_add(config.clock_offset_ns) / 1_000_000_000).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,150 @@
+//! Where a gateway's programs, links and maps are found again:
+//! `<root>/<gateway id>/links/{out,in,guard}`, `progs/*`, `maps/<layout>/*`.
+//!
+//! The id is the Pod's UID, else device:inode of the network namespace. Links stay over a change of the map layout, maps do
+//! not. Whoever changes something holds the lock of the gateway's folder.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+use egress_common::abi::layout;
+use nix::fcntl::{Flock, FlockArg};
+
+use super::sys;
+
+/// Root of all pins.
+pub const ROOT: &str = "/sys/fs/bpf/egress-ebpf";
+
+/// The links, in the order in which they are attached; detaching is the reverse.
+pub const LINKS: [&str; 3] = ["guard", "in", "out"];
+
+/// The folder of one gateway.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    /// Gateway id.
+    pub id: String,
+    dir: PathBuf,
+}
+
+/// Held by whoever changes a gateway's pins.
+pub type Lock = Flock<File>;
+
+impl Pins {
+    /// The pins of a gateway; nothing is created.
+    #[must_use]
+    pub fn of(id: &str) -> Self {
+        Self { id: id.to_owned(), dir: Path::new(ROOT).join(id) }
+    }
+
+    /// Every gateway that has pins on this machine.
+    pub fn all() -> io::Result<Vec<Self>> {
+        let entries = match fs::read_dir(ROOT) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            all.push(Self::of(&entry?.file_name().to_string_lossy()));
+        }
+        Ok(all)
+    }
+
+    /// Whether anything of this gateway is there.
+    #[must_use]
+    pub fn exist(&self) -> bool {
+        self.dir.is_dir()
+    }
+
+    /// The pinned link of this name.
+    #[must_use]
+    pub fn link(&self, name: &str) -> PathBuf {
+        self.dir.join("links").join(name)
+    }
+
+    /// The pinned program of this name.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.dir.join("progs").join(name)
+    }
+
+    /// The pinned map of this name, in the layout that this build knows.
+    #[must_use]
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.maps().join(name)
+    }
+
+    fn maps(&self) -> PathBuf {
+        self.dir.join("maps").join(format!("{:016x}", layout::hash()))
+    }
+
+    /// Creates the folders and takes the lock.
+    pub fn create(&self) -> Result<Lock> {
+        for dir in [self.dir.join("links"), self.dir.join("progs"), self.maps()] {
+            fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        }
+        self.lock()
+    }
+
+    /// Takes the lock of an existing folder.
+    pub fn lock(&self) -> Result<Lock> {
+        let file = File::open(&self.dir).with_context(|| format!("open {}", self.dir.display()))?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(lock),
+            Err((_, nix::errno::Errno::EWOULDBLOCK)) => {
+                bail!("gateway {}: another egress-agent is running for this network namespace; stop it first", self.id)
+            }
+            Err((_, error)) => Err(error).with_context(|| format!("lock {}", self.dir.display())),
+        }
+    }
+
+    /// Removes everything of this gateway. The guard's link goes last.
+    pub fn remove(&self) -> Result<()> {
+        for name in LINKS.iter().rev() {
+            unlink(&self.link(name))?;
+        }
+        remove_tree(&self.dir)
+    }
+
+    /// Whether the gateway had links and the interfaces of all of them are gone: its namespace ended.
+    #[must_use]
+    pub fn dead(&self) -> bool {
+        let mut links = LINKS.iter().map(|name| sys::link_info(&self.link(name))).filter_map(Result::ok).peekable();
+        links.peek().is_some() && links.all(|info| info.ifindex == 0)
+    }
+}
+
+/// Removes the pins of gateways whose namespace is gone, except `keep`. Returns the ids.
+pub fn sweep(keep: &str) -> Result<Vec<String>> {
+    let mut swept = Vec::new();
+    for pins in Pins::all().with_context(|| format!("list {ROOT}"))? {
+        if pins.id != keep && pins.dead() && pins.lock().is_ok() {
+            pins.remove().with_context(|| format!("sweep {}", pins.id))?;
+            swept.push(pins.id);
+        }
+    }
+    Ok(swept)
+}
+
+/// Removes a pin if it is there.
+pub fn unlink(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn remove_tree(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}

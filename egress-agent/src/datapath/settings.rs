@@ -1,0 +1,146 @@
+//! The configuration as the programs read it, built from the desired state, and its exchange as a whole.
+
+use std::{fs::File, io::Read, net::IpAddr};
+
+use anyhow::{Context, Result, bail};
+use egress_common::abi::config::{Config, MAX_EGRESS, Timeouts, flags, forward};
+
+use super::tables::Tables;
+use crate::spec::{
+    desired::Desired,
+    observed::{Link, Observed},
+    profile::{Forward, PortSelection},
+};
+
+/// ICMP identifiers above are left to the gateway's own pings.
+const ICMP_MAX: u16 = 49_151;
+
+/// What a configuration keeps over a restart of the agent, and what the kernel offers.
+#[derive(Clone, Copy, Debug)]
+pub struct Ground {
+    /// See [`Config::port_key`].
+    pub port_key: [u64; 2],
+    /// See [`Config::clock_offset_ns`].
+    pub clock_offset_ns: u64,
+    /// See [`Config::netns_cookie`].
+    pub netns_cookie: u64,
+    /// The kernel knows `BPF_F_IPV6`.
+    pub csum_ipv6: bool,
+}
+
+impl Ground {
+    /// From the configuration in use if it is of this namespace, else new.
+    pub fn find(tables: &Tables, netns_cookie: u64, csum_ipv6: bool) -> Result<Self> {
+        let old = tables.config()?;
+        if old.external_ifindex != 0 && old.netns_cookie == netns_cookie {
+            let (port_key, clock_offset_ns) = (old.port_key, old.clock_offset_ns);
+            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6 });
+        }
+        let mut bytes = [[0; 8]; 2];
+        let mut random = File::open("/dev/urandom").context("open /dev/urandom")?;
+        for word in &mut bytes {
+            random.read_exact(word).context("read /dev/urandom")?;
+        }
+        let port_key = bytes.map(u64::from_ne_bytes);
+        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6 })
+    }
+}
+
+/// How packets leave by an interface: asked for, else `peer` where the device is a veth or netkit whose peer is elsewhere.
+#[must_use]
+pub fn forward_mode(asked: Forward, link: &Link) -> Forward {
+    match asked {
+        Forward::Auto if link.peer_elsewhere && matches!(link.kind.as_str(), "veth" | "netkit") => Forward::Peer,
+        Forward::Auto => Forward::Neigh,
+        other => other,
+    }
+}
+
+const fn number(forward: Forward) -> u32 {
+    match forward {
+        Forward::Peer => forward::PEER,
+        Forward::Neigh | Forward::Auto => forward::NEIGH,
+        Forward::Stack => forward::STACK,
+    }
+}
+
+/// Builds the configuration.
+pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<Config> {
+    let link = |name: &str| observed.link(name).with_context(|| format!("interface {name} does not exist"));
+    let (internal, external) = (link(&desired.internal.interface)?, link(&desired.external.interface)?);
+    let profile = &desired.profile;
+    if profile.forward == Forward::Peer {
+        for link in [internal, external] {
+            if forward_mode(Forward::Auto, link) != Forward::Peer {
+                bail!("forward: peer needs {} to be a veth or netkit whose peer is in another namespace", link.name);
+            }
+        }
+    }
+    let mut config = Config {
+        clock_offset_ns: ground.clock_offset_ns,
+        netns_cookie: ground.netns_cookie,
+        port_key: ground.port_key,
+        flags: 0,
+        internal_ifindex: internal.index,
+        external_ifindex: external.index,
+        forward_out: number(forward_mode(profile.forward, external)),
+        forward_in: number(forward_mode(profile.forward, internal)),
+        internal_mtu: internal.mtu,
+        external_mtu: external.mtu,
+        reserved: 0,
+        timeouts: timeouts(&profile.timeouts),
+        port_min: profile.port_range.min,
+        port_max: profile.port_range.max,
+        icmp_max: ICMP_MAX,
+        pad: 0,
+        egress4_len: 0,
+        egress6_len: 0,
+        internal_gateway4: desired.internal.gateway4.map_or([0; 4], |a| a.octets()),
+        external_gateway4: desired.external.gateway4.map_or([0; 4], |a| a.octets()),
+        internal_gateway6: desired.internal.gateway6.map_or([0; 16], |a| a.octets()),
+        external_gateway6: desired.external.gateway6.map_or([0; 16], |a| a.octets()),
+        egress4: [[0; 4]; MAX_EGRESS],
+        egress6: [[0; 16]; MAX_EGRESS],
+    };
+    if profile.port_selection == PortSelection::Preserve {
+        config.flags |= flags::PRESERVE_PORT;
+    }
+    if ground.csum_ipv6 {
+        config.flags |= flags::CSUM_IPV6;
+    }
+    for addr in &desired.egress {
+        let full = || format!("spec.externalIPs: more than {MAX_EGRESS} addresses of one family on one gateway");
+        match addr {
+            IpAddr::V4(addr) => {
+                *config.egress4.get_mut(config.egress4_len as usize).with_context(full)? = addr.octets();
+                config.egress4_len += 1;
+            }
+            IpAddr::V6(addr) => {
+                *config.egress6.get_mut(config.egress6_len as usize).with_context(full)? = addr.octets();
+                config.egress6_len += 1;
+            }
+        }
+    }
+    Ok(config)
+}
+
+const fn timeouts(t: &crate::spec::profile::Timeouts) -> Timeouts {
+    Timeouts {
+        tcp_opening: t.tcp_opening,
+        tcp_established: t.tcp_established,
+        tcp_half_closed: t.tcp_half_closed,
+        tcp_closing: t.tcp_closing,
+        udp_unreplied: t.udp_unreplied,
+        udp_replied: t.udp_replied,
+        icmp: t.icmp,
+        other: t.other,
+    }
+}
+
+/// Writes the slot that is not in use, then makes it the one in use: no packet sees half a change.
+pub fn exchange(tables: &mut Tables, config: Config) -> Result<()> {
+    let old = tables.active.get(&0, 0).context("read map ACTIVE")?;
+    let new = 1 - old.min(1);
+    tables.config.set(new, config, 0).context("write map CONFIG")?;
+    tables.active.set(0, new, 0).context("write map ACTIVE")
+}

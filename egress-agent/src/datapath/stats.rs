@@ -1,0 +1,70 @@
+//! Counters, summed over CPUs.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use egress_common::{
+    abi::family::{V4, V6},
+    abi::flow::OUT,
+    verdict::{COUNTERS, Counter, Counters, DROPS, Drop, Drops},
+};
+use serde::Serialize;
+
+use super::{flows::walk, pins::Pins, tables::Tables};
+
+/// Everything that is counted about a gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stats {
+    /// Gateway id.
+    pub id: String,
+    /// By [`Counter::name`].
+    pub counters: BTreeMap<&'static str, u64>,
+    /// By [`Drop::name`], also zeros.
+    pub drops: BTreeMap<&'static str, u64>,
+    /// Use of the flow table.
+    pub table: Table,
+}
+
+/// Use of the flow table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Table {
+    /// Flows of both families.
+    pub flows: u64,
+    /// Flows that each family has room for.
+    pub capacity: u32,
+}
+
+/// Reads the counters of a gateway.
+pub fn read(pins: &Pins) -> Result<Stats> {
+    let tables = Tables::open(pins)?;
+    let mut drops = [0; DROPS];
+    for cpu in tables.drops.get(&0, 0).context("read map DROPS")?.iter() {
+        add(&mut drops, words::<Drops, DROPS>(cpu));
+    }
+    let mut counters = [0; COUNTERS];
+    for cpu in tables.counters.get(&0, 0).context("read map COUNTERS")?.iter() {
+        add(&mut counters, words::<Counters, COUNTERS>(cpu));
+    }
+    let mut flows = 0;
+    walk::<V4>(pins, |key, _| flows += u64::from(key.dir == OUT))?;
+    walk::<V6>(pins, |key, _| flows += u64::from(key.dir == OUT))?;
+    Ok(Stats {
+        id: pins.id.clone(),
+        counters: Counter::ALL.iter().map(|c| c.name()).zip(counters).collect(),
+        drops: Drop::ALL.iter().map(|d| d.name()).zip(drops).collect(),
+        table: Table { flows, capacity: tables.capacity(pins)? },
+    })
+}
+
+/// One number per enum value, as the programs index them.
+fn words<T, const N: usize>(totals: &T) -> &[u64; N] {
+    const { assert!(size_of::<T>() == N * 8) };
+    // SAFETY: both are N words of the same alignment.
+    unsafe { &*std::ptr::from_ref(totals).cast() }
+}
+
+fn add<const N: usize>(sum: &mut [u64; N], cpu: &[u64; N]) {
+    for (sum, one) in sum.iter_mut().zip(cpu) {
+        *sum += one;
+    }
+}

@@ -1,0 +1,40 @@
+//! Objects of Kube-OVN, of Multus and our own, as their API stores them. Namespace and Pod come from `k8s-openapi`.
+//!
+//! Kube-OVN's and Multus' objects are read liberally: every field may be missing, unknown ones are tolerated, because
+//! their owner has validated them and every release has other fields. Our own kind refuses what it does not know.
+
+mod nad;
+mod profile;
+mod subnet;
+mod veg;
+mod vpc;
+
+pub use nad::{NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec};
+pub use profile::{EgressGatewayProfile, EgressGatewayProfileSpec, PortRangeSpec, TimeoutsSpec};
+pub use subnet::{Subnet, SubnetSpec};
+pub use veg::{
+    Bandwidth, Bfd, Condition, Policy, Selector, VpcEgressGateway, VpcEgressGatewaySpec, VpcEgressGatewayStatus,
+    Workload,
+};
+pub use vpc::{BfdPort, BfdPortStatus, Vpc, VpcSpec, VpcStatus};
+
+/// Vpc of a VpcEgressGateway or Subnet that names none.
+pub const DEFAULT_VPC: &str = "ovn-cluster";
+
+/// Label that Kube-OVN and we put on gateway Pods; its value is the gateway's name.
+pub const GATEWAY_LABEL: &str = "ovn.kubernetes.io/vpc-egress-gateway";
+
+/// Annotation of a Pod: its address in the overlay, `v4`, `v6` or `v4,v6`.
+pub const IP_ADDRESS_ANNOTATION: &str = "ovn.kubernetes.io/ip_address";
+
+/// Annotation of a Pod: the Vpc that it belongs to.
+pub const LOGICAL_ROUTER_ANNOTATION: &str = "ovn.kubernetes.io/logical_router";
+
+/// Label of a Namespace that the API server sets to its name.
+pub const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Annotation of a VpcEgressGateway: `name` or `namespace/name` of its EgressGatewayProfile.
+pub const PROFILE_ANNOTATION: &str = "egress-ebpf.dev/profile";
+
+/// API group of our own kinds.
+pub const GROUP: &str = "egress-ebpf.dev";

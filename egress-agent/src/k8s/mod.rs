@@ -1,0 +1,3 @@
+//! What the agent knows about Kubernetes.
+
+pub mod api;

@@ -1,0 +1,151 @@
+//! `egress-agent gateway`: manifests in, programs and maps brought in line with them, until told to end. Traffic goes on
+//! without the agent.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::{Duration, Instant, MissedTickBehavior, interval, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use super::{
+    files::{EVERY, fingerprint},
+    place::Place,
+    running::Running,
+};
+use crate::{
+    datapath::{attach::Attach, events, pins::ROOT},
+    net::{Netlink, bpffs, observe, watch},
+    spec::{self, Desired, Flags, Observed},
+};
+
+/// Shortest time between two looks through the flow table.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// A look through the table may take one part in this of the agent's time.
+const SWEEP_SHARE: u32 = 20;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Manifests.
+    pub files: Vec<PathBuf>,
+    /// `NAMESPACE/NAME` of the gateway to be.
+    pub veg: Option<String>,
+    /// Network namespace of the gateway; none: the own one.
+    pub netns: Option<PathBuf>,
+    /// What overrides the manifests.
+    pub flags: Flags,
+    /// How to attach.
+    pub attach: Attach,
+    /// BPF object instead of the embedded one.
+    pub object: Option<PathBuf>,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub fn run(options: &Options) -> Result<()> {
+    let place = Place::enter(options.netns.as_deref())?;
+    bpffs::ensure(ROOT.as_ref()).context("BPF file system")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    runtime.context("start the runtime")?.block_on(serve(options, place))
+}
+
+async fn serve(options: &Options, place: Place) -> Result<()> {
+    let mut stop = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    let nl = Netlink::open().context("rtnetlink")?;
+    let mut changes = watch().context("rtnetlink")?;
+    let mut seen = fingerprint(&options.files);
+    let (desired, observed) = look(options, &nl).await?;
+    report_warnings(&desired);
+    info!(gateway = desired.gateway, id = place.pins.id, "starting");
+    let mut events = events::Reader::new(place.pins.clone());
+    let mut running = Running::load(place, &desired, options.attach, options.object.as_deref())?;
+    running.apply(&nl, desired, observed).await?;
+    running.write_status(None, None)?;
+    eprintln!("ready");
+
+    let mut files = interval(EVERY);
+    files.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sweep = Instant::now() + SWEEP_EVERY;
+    loop {
+        let changed = tokio::select! {
+            _ = stop.recv() => break,
+            _ = interrupt.recv() => break,
+            signal = changes.next() => {
+                if signal.is_none() {
+                    warn!("no more news of interfaces; asking instead");
+                    changes = watch().context("rtnetlink")?;
+                }
+                true
+            }
+            _ = files.tick() => {
+                let now = fingerprint(&options.files);
+                std::mem::replace(&mut seen, now.clone()) != now
+            }
+            () = sleep_until(sweep) => {
+                sweep = Instant::now() + swept(&mut running);
+                events.report();
+                false
+            }
+        };
+        if changed {
+            reload(options, &nl, &mut running).await;
+        }
+    }
+    info!("ending; the programs stay attached and traffic goes on, `egress-agent detach` takes them away");
+    Ok(())
+}
+
+/// Reads manifests and interfaces.
+async fn look(options: &Options, nl: &Netlink) -> Result<(Desired, Observed)> {
+    let observed = observe(nl).await.context("interfaces")?;
+    let objects = spec::parse(&spec::read::read(&options.files)?)?;
+    let desired = spec::plan(&objects, options.veg.as_deref(), &observed, &options.flags)?;
+    Ok((desired, observed))
+}
+
+/// Brings a change into force, or keeps the running state and says why.
+async fn reload(options: &Options, nl: &Netlink, running: &mut Running) {
+    let (refused, failed) = match look(options, nl).await {
+        Err(reason) => {
+            error!("refused, the running state stays as it was:\n{reason:#}");
+            (Some(format!("{reason:#}")), running.repair(nl).await.err())
+        }
+        Ok((desired, observed)) if running.has(&desired, &observed) => (None, running.repair(nl).await.err()),
+        Ok((desired, observed)) => {
+            report_warnings(&desired);
+            let outcome = running.apply(nl, desired, observed).await;
+            if outcome.is_ok() {
+                info!("in force");
+            }
+            (None, outcome.err())
+        }
+    };
+    let failed = failed.map(|error| format!("{error:#}"));
+    if let Some(failed) = &failed {
+        error!("failed: {failed}");
+    }
+    if let Err(error) = running.write_status(refused.as_deref(), failed.as_deref()) {
+        error!("{error:#}");
+    }
+}
+
+fn report_warnings(desired: &Desired) {
+    for warning in &desired.warnings {
+        warn!("{warning}");
+    }
+}
+
+/// Looks through the flow table; how long to wait for the next time.
+fn swept(running: &mut Running) -> Duration {
+    let start = Instant::now();
+    match running.expire() {
+        Ok(0) => {}
+        Ok(ended) => tracing::debug!(ended, "flows expired"),
+        Err(error) => error!("expire flows: {error:#}"),
+    }
+    SWEEP_EVERY.max(start.elapsed() * SWEEP_SHARE)
+}

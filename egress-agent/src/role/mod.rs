@@ -1,0 +1,7 @@
+//! What the binary does in each of its roles: wiring only.
+
+pub mod files;
+pub mod gateway;
+pub mod place;
+pub mod running;
+pub mod status;

@@ -1,0 +1,143 @@
+//! A gateway that is up: programs, maps, and the state that they were brought in line with.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use tracing::{info, warn};
+
+use super::{place::Place, status::Status};
+use crate::{
+    datapath::{
+        attach::{Attach, attach, places},
+        expire,
+        load::Programs,
+        pins::{self, Lock},
+        policy, probe, settings,
+        settings::Ground,
+        size::{self, TableSize},
+        tables::Tables,
+    },
+    net::{Failure, Netlink, prepare, route},
+    spec::{desired::Desired, observed::Observed},
+};
+
+/// See the module.
+pub struct Running {
+    place: Place,
+    programs: Programs,
+    tables: Tables,
+    ground: Ground,
+    size: TableSize,
+    how: Attach,
+    in_force: Option<(Desired, Observed)>,
+    attached: Attach,
+    _lock: Lock,
+}
+
+impl Running {
+    /// Loads the programs; nothing is attached yet.
+    pub fn load(place: Place, desired: &Desired, how: Attach, object: Option<&Path>) -> Result<Self> {
+        let mut lock = place.pins.create()?;
+        for id in pins::sweep(&place.pins.id)? {
+            info!(id, "swept a gateway whose network namespace is gone");
+            super::status::remove(&id);
+        }
+        if stale(&place) {
+            info!("removing what an older network namespace with the same inode left");
+            drop(lock);
+            place.pins.remove()?;
+            lock = place.pins.create()?;
+        }
+        let size = size::choose(desired.profile.max_flows, size::memory_limit())?;
+        let programs = Programs::load(&place.pins, size.flows, object)?;
+        let tables = Tables::open(&place.pins)?;
+        let have = tables.capacity(&place.pins)?;
+        if have != size.flows {
+            warn!(have, wanted = size.flows, "the table keeps its size until the gateway is detached");
+        }
+        let ground = Ground::find(&tables, place.cookie, probe::csum_ipv6())?;
+        Ok(Self { place, programs, tables, ground, size, how, in_force: None, attached: how, _lock: lock })
+    }
+
+    /// Brings everything in line with the desired state. Nothing of the maps is changed if the configuration cannot be built.
+    pub async fn apply(&mut self, nl: &Netlink, desired: Desired, observed: Observed) -> Result<()> {
+        // An offset that was moved from outside stays moved.
+        if let Ok(config) = self.tables.config()
+            && config.external_ifindex != 0
+        {
+            self.ground.clock_offset_ns = config.clock_offset_ns;
+        }
+        let config = settings::build(&desired, &observed, &self.ground)?;
+        let report = prepare::run(nl, &desired).await.context("prepare the namespace")?;
+        report_failures(&report.failures);
+        let (_, failures) = route::sync(nl, &desired, &observed).await.context("routes of policy CIDRs")?;
+        report_failures(&failures);
+
+        policy::sync(&mut self.tables, &desired, &observed)?;
+        settings::exchange(&mut self.tables, config)?;
+        let internal = (desired.internal.interface.as_str(), config.internal_ifindex);
+        let external = (desired.external.interface.as_str(), config.external_ifindex);
+        let moved = self.in_force.as_ref().is_none_or(|(_, old)| {
+            [internal, external].iter().any(|(name, index)| old.link(name).is_none_or(|link| link.index != *index))
+        });
+        if moved {
+            for place in places(internal, external) {
+                self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
+            }
+        }
+        let cut = expire::revoke(&self.place.pins, self.programs.get("expire")?, &desired)?;
+        if cut > 0 {
+            info!(cut, "cut flows whose egress address is gone or that are no longer translated");
+        }
+        self.in_force = Some((desired, observed));
+        Ok(())
+    }
+
+    /// Whether this is what is in force already.
+    #[must_use]
+    pub fn has(&self, desired: &Desired, observed: &Observed) -> bool {
+        self.in_force.as_ref().is_some_and(|(d, o)| d == desired && o == observed)
+    }
+
+    /// Brings back what others took away: sysctls, rules, routes, neighbours.
+    pub async fn repair(&self, nl: &Netlink) -> Result<()> {
+        let Some((desired, observed)) = &self.in_force else { return Ok(()) };
+        report_failures(&prepare::run(nl, desired).await.context("prepare the namespace")?.failures);
+        report_failures(&route::sync(nl, desired, observed).await.context("routes of policy CIDRs")?.1);
+        Ok(())
+    }
+
+    /// Ends flows that were idle for too long; how many.
+    pub fn expire(&mut self) -> Result<u32> {
+        let config = self.tables.config()?;
+        let now = crate::datapath::now(&config);
+        expire::sweep(&self.place.pins, self.programs.get("expire")?, now, &config.timeouts)
+    }
+
+    /// Writes the status file.
+    pub fn write_status(&self, refused: Option<&str>, failed: Option<&str>) -> Result<()> {
+        let Some((desired, _)) = &self.in_force else { return Ok(()) };
+        let status = Status {
+            pid: std::process::id(),
+            desired: desired.clone(),
+            refused: refused.map(ToOwned::to_owned),
+            failed: failed.map(ToOwned::to_owned),
+            attach: self.attached.to_string(),
+            table: self.size.reason.clone(),
+        };
+        status.write(&self.place.pins.id)
+    }
+}
+
+/// Whether pins of this id belong to another namespace: inodes are used again, cookies are not.
+fn stale(place: &Place) -> bool {
+    Tables::open(&place.pins)
+        .and_then(|tables| tables.config())
+        .is_ok_and(|config| config.external_ifindex != 0 && config.netns_cookie != place.cookie)
+}
+
+fn report_failures(failures: &[Failure]) {
+    for failure in failures {
+        warn!("{failure}");
+    }
+}

@@ -1,0 +1,64 @@
+//! The objects that a plan is made from. Filled by [`super::manifest`] or by an API watch.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Namespace, Pod};
+use kube::Resource;
+
+use super::report::{At, Origin, Problem};
+use crate::k8s::api::{EgressGatewayProfile, NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway};
+
+/// An object and where it was read.
+#[derive(Clone, Debug)]
+pub struct Located<T> {
+    /// For messages.
+    pub origin: Origin,
+    /// The object.
+    pub object: T,
+}
+
+impl<T: Resource<DynamicType = ()>> Located<T> {
+    /// For messages about the object.
+    pub(super) fn at(&self) -> At {
+        At::object(&self.origin, &T::kind(&()), &key(&self.object))
+    }
+}
+
+/// Objects of each kind by `namespace/name`, or by `name` where the kind has no namespace.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// VpcEgressGateways.
+    pub gateways: BTreeMap<String, Located<VpcEgressGateway>>,
+    /// Subnets.
+    pub subnets: BTreeMap<String, Located<Subnet>>,
+    /// Vpcs.
+    pub vpcs: BTreeMap<String, Located<Vpc>>,
+    /// NetworkAttachmentDefinitions.
+    pub attachments: BTreeMap<String, Located<NetworkAttachmentDefinition>>,
+    /// Namespaces.
+    pub namespaces: BTreeMap<String, Located<Namespace>>,
+    /// Pods.
+    pub pods: BTreeMap<String, Located<Pod>>,
+    /// EgressGatewayProfiles.
+    pub profiles: BTreeMap<String, Located<EgressGatewayProfile>>,
+    /// What was passed over while reading.
+    pub warnings: Vec<Problem>,
+}
+
+/// `namespace/name`, or `name` where there is no namespace.
+pub(super) fn key<T: Resource>(object: &T) -> String {
+    let meta = object.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    meta.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// Names for a message: `a, b and 3 more`.
+pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    const SHOWN: usize = 10;
+    let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+    match names.get(..SHOWN) {
+        _ if names.is_empty() => "none".to_owned(),
+        Some(shown) if names.len() > SHOWN => format!("{} and {} more", shown.join(", "), names.len() - SHOWN),
+        _ => names.join(", "),
+    }
+}

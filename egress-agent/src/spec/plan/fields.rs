@@ -1,0 +1,64 @@
+//! Rules of a VpcEgressGateway that need no other object, and its fields that are not served yet.
+
+use serde_json::Value;
+
+use crate::{
+    k8s::api::VpcEgressGatewaySpec,
+    spec::report::{At, Report},
+};
+
+/// Kube-OVN's own validation, which not every release has in its CRD.
+pub(super) fn check(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {
+    let replicas = spec.replicas.unwrap_or(1);
+    if replicas < 0 {
+        report.error(at, "spec.replicas", format!("{replicas} gateway Pods cannot be; write 0 or more"));
+    }
+    let lists = [
+        ("internalIPs", &spec.internal_ips, "internalIPPool", &spec.internal_ip_pool),
+        ("externalIPs", &spec.external_ips, "externalIPPool", &spec.external_ip_pool),
+    ];
+    for (list, entries, pool, name) in lists {
+        let field = format!("spec.{list}");
+        if !entries.is_empty() && i64::try_from(entries.len()).is_ok_and(|entries| entries < replicas) {
+            let reason =
+                format!("{} for {replicas} replicas; give at least one for each, better one more", entries.len());
+            report.error(at, &field, reason);
+        }
+        if !entries.is_empty() && !name.is_empty() {
+            report.error(at, &format!("spec.{pool}"), format!("{list} is given too; give one of the two"));
+        }
+    }
+    if spec.policies.is_empty() && spec.selectors.is_empty() {
+        report.error(at, "spec", "has neither policies nor selectors; give at least one of them");
+    }
+    if !matches!(spec.traffic_policy.as_str(), "" | "Cluster" | "Local") {
+        let reason = format!("{:?} is unknown; write Cluster or Local", spec.traffic_policy);
+        report.error(at, "spec.trafficPolicy", reason);
+    }
+    not_served(spec, at, report);
+}
+
+fn not_served(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {
+    let zero = |value: &Value| value.as_i64() == Some(0) || value.as_str() == Some("0");
+    let rate = |value: Option<&Value>| value.is_some_and(|value| !zero(value));
+    let bandwidth = spec.bandwidth.as_ref();
+    let fields = [
+        ("spec.bfd", spec.bfd.as_ref().is_some_and(|bfd| bfd.enabled), "OVN's probes are not answered"),
+        ("spec.bgpConf", !spec.bgp_conf.is_empty(), "nothing is announced, and traffic is translated all the same"),
+        ("spec.evpnConf", !spec.evpn_conf.is_empty(), "nothing is announced"),
+        ("spec.bandwidth.ingress", rate(bandwidth.and_then(|b| b.ingress.as_ref())), "the rate is not limited"),
+        ("spec.bandwidth.egress", rate(bandwidth.and_then(|b| b.egress.as_ref())), "the rate is not limited"),
+        ("spec.observability", spec.observability.as_ref().is_some_and(wanted), "nothing is exported"),
+        ("spec.trafficPolicy", spec.traffic_policy == "Local", "OVN decides which gateway a Pod uses"),
+        ("spec.internalIPPool", !spec.internal_ip_pool.is_empty(), "the address that the interface has is taken"),
+        ("spec.externalIPPool", !spec.external_ip_pool.is_empty(), "the addresses that the interface has are taken"),
+    ];
+    for (field, _, meaning) in fields.into_iter().filter(|(_, given, _)| *given) {
+        report.warn(at, field, format!("is not served yet: {meaning}"));
+    }
+}
+
+/// Whether something is asked for: `{}` asks for nothing.
+fn wanted(value: &Value) -> bool {
+    value.as_object().is_none_or(|map| !map.is_empty())
+}

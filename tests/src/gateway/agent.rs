@@ -1,0 +1,244 @@
+//! Our own agent as a child process.
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::Gateway;
+use crate::Lab;
+use crate::system::{locked, process};
+
+const READY: Duration = Duration::from_secs(20);
+const GOODBYE: Duration = Duration::from_secs(10);
+/// CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF: all that a gateway Pod has.
+const POD_CAPABILITIES: &[u8] = &[12, 38, 39];
+
+/// Where the agent is: `EGRESS_AGENT`, else `target/release/egress-agent` of the workspace.
+pub fn agent_binary() -> PathBuf {
+    env::var_os("EGRESS_AGENT").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/egress-agent")),
+        PathBuf::from,
+    )
+}
+
+/// How to start it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentOptions {
+    /// Files for `--file`.
+    pub files: Vec<PathBuf>,
+    /// More arguments, as `--veg default/gateway1` or `--forward neigh`.
+    pub arguments: Vec<String>,
+    /// Another binary than [`agent_binary`]'s.
+    pub binary: Option<PathBuf>,
+    /// Inside the gateway's namespace with a gateway Pod's capabilities and no others, instead of by `--netns`.
+    pub as_pod: bool,
+}
+
+impl AgentOptions {
+    /// Reads these files.
+    pub fn files(files: impl IntoIterator<Item = impl Into<PathBuf>>) -> Self {
+        Self { files: files.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// With one more option and its value.
+    pub fn with(mut self, option: &str, value: &str) -> Self {
+        self.arguments.extend([option.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With another binary.
+    pub fn binary(mut self, path: impl Into<PathBuf>) -> Self {
+        self.binary = Some(path.into());
+        self
+    }
+
+    fn program(&self) -> PathBuf {
+        self.binary.clone().unwrap_or_else(agent_binary)
+    }
+
+    /// As in a gateway Pod.
+    pub fn as_pod(mut self) -> Self {
+        self.as_pod = true;
+        self
+    }
+}
+
+/// What a refused start left.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The exit code; 1 for a refused configuration, 2 for usage.
+    pub code: Option<i32>,
+    /// Standard error.
+    pub stderr: String,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    text: Mutex<(String, bool)>,
+    changed: Condvar,
+}
+
+/// A running agent. On drop it is killed and its programs are detached.
+#[derive(Debug)]
+pub struct Agent<'lab> {
+    lab: &'lab Lab,
+    options: AgentOptions,
+    child: Child,
+    log: Arc<Log>,
+}
+
+impl<'lab> Agent<'lab> {
+    /// Starts it and waits for its line `ready`.
+    pub fn start(lab: &'lab Lab, options: AgentOptions) -> Result<Self> {
+        let (child, log) = start(lab, &options)?;
+        let agent = Self { lab, options, child, log };
+        agent.wait_for_line(READY, |line| line.trim() == "ready").context("the agent is not ready")?;
+        Ok(agent)
+    }
+
+    /// Starts it for a configuration that it must refuse; an agent that gets ready is an error.
+    pub fn refused(lab: &'lab Lab, options: AgentOptions) -> Result<Refusal> {
+        let (child, log) = start(lab, &options)?;
+        let mut agent = Self { lab, options, child, log };
+        if agent.wait_for_line(READY, |line| line.trim() == "ready").is_ok() {
+            bail!("the agent took what it should refuse\n{}", agent.stderr());
+        }
+        let status = process::wait(&mut agent.child, GOODBYE)?.context("the agent neither got ready nor ended")?;
+        Ok(Refusal { code: status.code(), stderr: agent.stderr() })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id() as i32)
+    }
+
+    /// What it wrote to standard error since it was (last) started.
+    pub fn stderr(&self) -> String {
+        locked(&self.log.text).0.clone()
+    }
+
+    /// Waits for a whole line on standard error that `wanted` accepts.
+    pub fn wait_for_line(&self, timeout: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let deadline = Instant::now() + timeout;
+        let mut text = locked(&self.log.text);
+        loop {
+            if let Some(line) = text.0.lines().find(|line| wanted(line)) {
+                return Ok(line.to_owned());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let why = if text.1 { "it ended" } else { "nothing came in time" };
+            ensure!(!left.is_zero() && !text.1, "{why}; its standard error:\n{}", text.0);
+            text = self.log.changed.wait_timeout(text, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.child.kill().context("kill -9 the agent")?;
+        self.child.wait().context("wait for the agent")?;
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        kill(self.pid(), Signal::SIGTERM).context("SIGTERM to the agent")?;
+        let status = process::wait(&mut self.child, GOODBYE)?;
+        status.with_context(|| format!("the agent did not end within {GOODBYE:?} of SIGTERM\n{}", self.stderr()))
+    }
+
+    /// Starts it again after [`Self::kill9`] or [`Self::terminate`].
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.child.try_wait()?.is_some(), "the agent still runs");
+        (self.child, self.log) = start(self.lab, &self.options)?;
+        self.wait_for_line(READY, |line| line.trim() == "ready").context("the agent is not ready again")?;
+        Ok(())
+    }
+
+    /// `egress-agent <command> -o json` for this gateway.
+    pub fn ask(&self, command: &str) -> Result<Value> {
+        query(self.lab, self.options.program(), command)
+    }
+
+    /// The same without a running agent; also for `doctor` that finds faults and so ends with 1.
+    pub fn query(lab: &Lab, command: &str) -> Result<Value> {
+        query(lab, agent_binary(), command)
+    }
+
+    /// Runs the agent's binary for this lab's gateway to its end.
+    pub fn run(lab: &Lab, arguments: &[&str]) -> Result<process::Output> {
+        run(lab, agent_binary(), arguments)
+    }
+}
+
+fn query(lab: &Lab, program: PathBuf, command: &str) -> Result<Value> {
+    let output = run(lab, program, &[command, "-o", "json"])?;
+    serde_json::from_str(&output.stdout)
+        .with_context(|| format!("egress-agent {command}: {}\n{}{}", output.status, output.stdout, output.stderr))
+}
+
+impl Gateway for Agent<'_> {
+    fn label(&self) -> &'static str {
+        "egress-agent"
+    }
+}
+
+impl Drop for Agent<'_> {
+    fn drop(&mut self) {
+        let _ = self.kill9();
+        // The pins would outlive the namespace.
+        let _ = run(self.lab, self.options.program(), &["detach"]);
+    }
+}
+
+fn run(lab: &Lab, program: PathBuf, arguments: &[&str]) -> Result<process::Output> {
+    let mut command = Command::new(program);
+    command.args(arguments).arg("--netns").arg(lab.gateway.ns.path());
+    process::run(command, None)
+}
+
+fn start(lab: &Lab, options: &AgentOptions) -> Result<(Child, Arc<Log>)> {
+    let mut command = if options.as_pod {
+        let mut command = lab.gateway.ns.command(options.program())?;
+        process::keep_only_capabilities(&mut command, POD_CAPABILITIES);
+        command.arg("gateway");
+        command
+    } else {
+        let mut command = Command::new(options.program());
+        command.arg("gateway").arg("--netns").arg(lab.gateway.ns.path());
+        command
+    };
+    for file in &options.files {
+        command.arg("--file").arg(file);
+    }
+    command.args(&options.arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = process::spawn(command)?;
+    let log = Arc::new(Log::default());
+    let (sink, stderr) = (Arc::clone(&log), child.stderr.take().context("the agent's standard error")?);
+    thread::Builder::new().name("agent-log".into()).spawn(move || follow(stderr, &sink)).context("thread for a log")?;
+    Ok((child, log))
+}
+
+fn follow(stderr: ChildStderr, log: &Log) {
+    let mut lines = BufReader::new(stderr);
+    loop {
+        let mut line = Vec::new();
+        let ended = !matches!(lines.read_until(b'\n', &mut line), Ok(length) if length > 0);
+        let mut text = locked(&log.text);
+        text.0.push_str(&String::from_utf8_lossy(&line));
+        text.1 |= ended;
+        log.changed.notify_all();
+        if ended {
+            return;
+        }
+    }
+}

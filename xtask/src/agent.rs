@@ -1,0 +1,44 @@
+//! The agent with the object in it, and the demo that runs it.
+
+use std::{os::unix::process::CommandExt as _, process::Command};
+
+use anyhow::{Error, Result};
+
+use crate::{
+    object,
+    setup::{self, Tools},
+    sh,
+    workspace::Workspace,
+};
+
+/// Builds the object, then the agent that embeds it; it lies at [`Workspace::agent`].
+pub(crate) fn build(workspace: &Workspace, tools: &Tools, features: &[String]) -> Result<()> {
+    object::build(workspace, tools, features)?;
+    sh::step("build the agent", || {
+        let mut cargo = workspace.cargo();
+        cargo.args(["build", "--release", "--package", "egress-agent"]);
+        if !features.is_empty() {
+            cargo.arg("--features").arg(features.join(","));
+        }
+        sh::run(&mut cargo)
+    })
+    .0
+}
+
+/// Tells the crate in tests/ where the agent and the object are.
+pub(crate) fn for_lab<'a>(command: &'a mut Command, workspace: &Workspace) -> &'a mut Command {
+    command.env("EGRESS_AGENT", workspace.agent()).env("EGRESS_EBPF_OBJ", workspace.object())
+}
+
+/// Sets up, builds, and becomes the demo: signals then reach it and nobody else. Returns only if that fails.
+pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Error {
+    let prepared = setup::bring().and_then(|tools| build(workspace, &tools, &[]));
+    if let Err(error) = prepared {
+        return error;
+    }
+    let mut cargo = workspace.cargo();
+    cargo.args(["run", "--release", "--package", "egress-tests", "--bin", "demo", "--"]).args(args);
+    let demo = for_lab(&mut cargo, workspace);
+    sh::say(format!("==> demo\n    $ {}", sh::show(demo)));
+    Error::new(demo.exec()).context("starting the demo")
+}
