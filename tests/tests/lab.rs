@@ -17,7 +17,7 @@ const KERNEL: &[Need] =
 const PORT: u16 = 7007;
 
 /// TCP, UDP and ping from a client to a server; returns the two source addresses that the server saw.
-fn exchange_all(client: &Host, server: &Host, family: Family) -> Result<[SocketAddr; 2]> {
+pub(crate) fn exchange_all(client: &Host, server: &Host, family: Family) -> Result<[SocketAddr; 2]> {
     let address = server.addr(family);
     let at = SocketAddr::new(address, PORT);
     let tcp_server = tcp::Server::start(&server.ns, at, tcp::Serve::Echo)?;
@@ -30,7 +30,7 @@ fn exchange_all(client: &Host, server: &Host, family: Family) -> Result<[SocketA
     Ok([first(tcp_server.peers())?, first(udp_server.peers())?])
 }
 
-fn ensure_from(seen: &[SocketAddr], expected: IpAddr) -> Result<()> {
+pub(crate) fn ensure_from(seen: &[SocketAddr], expected: IpAddr) -> Result<()> {
     ensure!(seen.iter().all(|it| it.ip() == expected), "the server saw {seen:?}, not {expected}");
     Ok(())
 }

@@ -3,3 +3,4 @@
 //! A test begins with `if skip(&[Need::Root, …]) { return Ok(()); }`, builds its own lab and returns errors with `?`.
 
 mod lab;
+mod protocols;

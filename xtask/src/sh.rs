@@ -109,7 +109,7 @@ pub(crate) fn show(command: &Command) -> String {
 
 /// Program and first argument: the whole was shown when it started.
 fn brief(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or_else(|| command.get_program());
     let words = std::iter::once(program).chain(command.get_args().take(1));
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -60,7 +60,7 @@ pub const GATEWAY_INSIDE: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(10, 16, 0, 12), Ipv6Addr::new(0xfd00, 0x10, 0x16, 0, 0, 0, 0, 0xc));
 /// The gateway's net1: its first egress address.
 pub const GATEWAY_OUTSIDE: (Ipv4Addr, Ipv6Addr) =
-    (Ipv4Addr::new(172, 17, 0, 11), Ipv6Addr::new(0xfd00, 0x172, 0x17, 0, 0, 0, 0, 0xb));
+    (Ipv4Addr::new(172, 17, 0, 11), Ipv6Addr::new(0xfd00, 0x172, 0x17, 0, 0, 0, 0, 0x11));
 /// The router of the external network; also a server.
 pub const ROUTER: (Ipv4Addr, Ipv6Addr) =
     (Ipv4Addr::new(172, 17, 0, 1), Ipv6Addr::new(0xfd00, 0x172, 0x17, 0, 0, 0, 0, 1));

@@ -12,7 +12,7 @@ fn seed_000s_gateway() {
     for line in [
         "addr add 10.16.0.12/16 dev eth0",
         "addr add 172.17.0.11/16 dev net1",
-        "addr add fd00:172:17::b/64 dev net1 nodad",
+        "addr add fd00:172:17::11/64 dev net1 nodad",
         "route add default via 172.17.0.1 dev net1",
         "route add 10.18.0.0/16 via 10.16.0.1 dev eth0",
         "addr add 10.17.0.9/16 dev eth0",
