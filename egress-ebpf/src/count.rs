@@ -34,12 +34,12 @@ pub(crate) fn drop_number(reason: u32) -> i32 {
             unsafe { *totals.cast::<u64>().add(index) += 1 };
         }
     }
-    TC_ACT_SHOT as i32
+    TC_ACT_SHOT
 }
 
 /// Leaves the packet to the kernel.
 #[inline(always)]
 pub(crate) fn to_stack() -> i32 {
     add(Counter::ToStack, 1);
-    TC_ACT_OK as i32
+    TC_ACT_OK
 }

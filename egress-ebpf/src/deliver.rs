@@ -47,5 +47,5 @@ pub(crate) fn neigh<F: Family>(hop: &mut Hop<F::Addr>, oif: u32, now: Now) -> i3
 /// To the kernel's routing.
 #[inline(always)]
 pub(crate) const fn stack() -> i32 {
-    TC_ACT_OK as i32
+    TC_ACT_OK
 }

@@ -27,19 +27,19 @@ use ctx::skb::Skb;
 /// Packets from the Pods.
 #[classifier]
 pub fn egw_out(ctx: TcContext) -> i32 {
-    pipeline::out::run(Skb::new(ctx.skb.skb))
+    said(&ctx, "egw_out", pipeline::out::run(Skb::new(ctx.skb.skb)))
 }
 
 /// Packets from the external network.
 #[classifier]
 pub fn egw_in(ctx: TcContext) -> i32 {
-    pipeline::inward::run(Skb::new(ctx.skb.skb))
+    said(&ctx, "egw_in", pipeline::inward::run(Skb::new(ctx.skb.skb)))
 }
 
 /// Packets that the kernel sends to the external network.
 #[classifier]
 pub fn egw_guard(ctx: TcContext) -> i32 {
-    pipeline::guard::run(Skb::new(ctx.skb.skb))
+    said(&ctx, "egw_guard", pipeline::guard::run(Skb::new(ctx.skb.skb)))
 }
 
 /// Removes the flows whose keys are the packet's payload.
@@ -48,7 +48,14 @@ pub fn expire(ctx: TcContext) -> i32 {
     pipeline::expire::run(Skb::new(ctx.skb.skb))
 }
 
-#[cfg(not(test))]
+/// With the feature `debug-log` every verdict is logged: for a lab, not for traffic.
+#[inline(always)]
+fn said(_ctx: &TcContext, _program: &str, verdict: i32) -> i32 {
+    #[cfg(feature = "debug-log")]
+    aya_log_ebpf::info!(_ctx, "{} verdict {}", _program, verdict);
+    verdict
+}
+
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

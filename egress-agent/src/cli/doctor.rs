@@ -107,7 +107,12 @@ fn table(pins: &Pins, status: Option<&Status>) -> Check {
         Ok(stats) => {
             let (flows, capacity) = (stats.table.flows, stats.table.capacity);
             let full = flows >= u64::from(capacity);
-            check("flow table", !full, format!("{flows} of {capacity} flows; {size}"), "raise the memory limit or maxFlows")
+            check(
+                "flow table",
+                !full,
+                format!("{flows} of {capacity} flows; {size}"),
+                "raise the memory limit or maxFlows",
+            )
         }
         Err(error) => check("flow table", false, format!("{error:#}"), "egress-agent detach, then start the gateway"),
     }

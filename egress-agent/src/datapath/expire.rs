@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use aya::{Pod, programs::SchedClassifier};
+use bytes::{BufMut, BytesMut};
 use egress_common::{
     abi::{
         config::Timeouts,
@@ -109,21 +110,21 @@ where
 }
 
 /// The bytes of an order, see [`egress_common::abi::order`].
-fn order<F>(keys: &[FlowKey<F::Addr>], revoked: bool) -> Vec<u8>
+fn order<F>(keys: &[FlowKey<F::Addr>], revoked: bool) -> BytesMut
 where
     F: Readable,
     FlowKey<F::Addr>: Pod,
 {
-    let mut bytes = vec![0; HEAD as usize];
-    bytes[0] = u8::from(F::V6);
-    bytes[1] = u8::from(revoked);
-    bytes[2] = u8::try_from(keys.len()).unwrap_or(u8::MAX);
+    let mut bytes = BytesMut::with_capacity(HEAD as usize + size_of_val(keys));
+    bytes.put_u8(u8::from(F::V6));
+    bytes.put_u8(u8::from(revoked));
+    bytes.put_u8(u8::try_from(keys.len()).unwrap_or(u8::MAX));
+    bytes.put_bytes(0, HEAD as usize - bytes.len());
     for key in keys {
         // SAFETY: a Pod without padding, read as the bytes it consists of.
-        let raw = unsafe {
-            std::slice::from_raw_parts(std::ptr::from_ref(key).cast::<u8>(), size_of::<FlowKey<F::Addr>>())
-        };
-        bytes.extend_from_slice(raw);
+        let raw =
+            unsafe { std::slice::from_raw_parts(std::ptr::from_ref(key).cast::<u8>(), size_of::<FlowKey<F::Addr>>()) };
+        bytes.put_slice(raw);
     }
     bytes
 }

@@ -26,6 +26,8 @@ const LOG_LINES: usize = 30;
 /// Loaded programs.
 pub struct Programs {
     bpf: Ebpf,
+    #[cfg(feature = "debug-log")]
+    logger: Box<dyn FnMut() + Send>,
 }
 
 impl Programs {
@@ -51,7 +53,20 @@ impl Programs {
             unlink(&pin)?;
             program.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
         }
-        Ok(Self { bpf })
+        Ok(Self {
+            #[cfg(feature = "debug-log")]
+            logger: {
+                let mut logger = aya_log::EbpfLogger::init(&mut bpf).context("aya-log")?;
+                Box::new(move || logger.flush())
+            },
+            bpf,
+        })
+    }
+
+    /// Logs what the programs logged, if the object and the agent were built with `debug-log`.
+    pub fn flush_log(&mut self) {
+        #[cfg(feature = "debug-log")]
+        (self.logger)();
     }
 
     /// A program by name.
@@ -69,8 +84,7 @@ fn program<'a>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier>
 /// only a damaged or foreign pin can differ.
 fn check_pinned(pins: &Pins) -> Result<()> {
     use egress_common::abi::{config::Config, flow::FlowKey4};
-    for (name, key, value) in
-        [("FLOWS4", size_of::<FlowKey4>(), 32), ("CONFIG", size_of::<u32>(), size_of::<Config>())]
+    for (name, key, value) in [("FLOWS4", size_of::<FlowKey4>(), 32), ("CONFIG", size_of::<u32>(), size_of::<Config>())]
     {
         let path = pins.map(name);
         if !path.exists() {

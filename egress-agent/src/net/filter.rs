@@ -14,10 +14,13 @@ impl Netlink {
         let get = if egress { get.egress() } else { get.ingress() };
         let filters = match collect("filters", get.execute()).await {
             // No clsact qdisc.
-            Err(error) if error.is(nix::errno::Errno::EINVAL) || error.is(nix::errno::Errno::ENOENT) => return Ok(false),
+            Err(error) if error.is(nix::errno::Errno::EINVAL) || error.is(nix::errno::Errno::ENOENT) => {
+                return Ok(false);
+            }
             other => other?,
         };
-        let ours = |option: &TcOption| matches!(option, TcOption::Bpf(TcFilterBpfOption::ProgName(name)) if name == program);
+        let ours =
+            |option: &TcOption| matches!(option, TcOption::Bpf(TcFilterBpfOption::ProgName(name)) if name == program);
         Ok(filters.iter().flat_map(|filter| &filter.attributes).any(|attribute| match attribute {
             TcAttribute::Options(options) => options.iter().any(ours),
             _ => false,

@@ -109,6 +109,7 @@ impl Running {
 
     /// Ends flows that were idle for too long; how many.
     pub fn expire(&mut self) -> Result<u32> {
+        self.programs.flush_log();
         let config = self.tables.config()?;
         let now = crate::datapath::now(&config);
         expire::sweep(&self.place.pins, self.programs.get("expire")?, now, &config.timeouts)

@@ -36,7 +36,7 @@ pub(crate) fn run(skb: Skb) -> i32 {
         ARP => arp(skb),
         _ => false,
     };
-    if allowed { TC_ACT_OK as i32 } else { count::drop(Drop::Guard) }
+    if allowed { TC_ACT_OK } else { count::drop(Drop::Guard) }
 }
 
 #[inline(always)]

@@ -27,12 +27,12 @@ use crate::{
 #[inline(always)]
 pub(crate) fn run(skb: Skb) -> i32 {
     if !skb.to_host() {
-        return TC_ACT_OK as i32;
+        return TC_ACT_OK;
     }
     match skb.ethertype() {
         IPV4 => packet::<V4>(skb),
         IPV6 => packet::<V6>(skb),
-        _ => TC_ACT_OK as i32,
+        _ => TC_ACT_OK,
     }
 }
 

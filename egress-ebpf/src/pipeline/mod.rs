@@ -118,6 +118,6 @@ fn send<F: Stack>(mut skb: Skb, hop: &mut Hop<F::Addr>, leg: &Leg<F::Addr>, way:
     match way {
         Way::Peer => deliver::peer(&mut skb, hop, leg.oif).unwrap_or_else(|_| count::drop(Drop::Rewrite)),
         Way::Neigh => deliver::neigh::<F>(hop, leg.oif, now),
-        _ => TC_ACT_OK as i32,
+        _ => TC_ACT_OK,
     }
 }

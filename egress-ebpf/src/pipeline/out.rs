@@ -38,12 +38,12 @@ const OPENED: i32 = 0x102;
 #[inline(always)]
 pub(crate) fn run(skb: Skb) -> i32 {
     if !skb.to_host() {
-        return TC_ACT_OK as i32;
+        return TC_ACT_OK;
     }
     match skb.ethertype() {
         IPV4 => packet::<V4>(skb),
         IPV6 => packet::<V6>(skb),
-        _ => TC_ACT_OK as i32,
+        _ => TC_ACT_OK,
     }
 }
 
@@ -184,7 +184,7 @@ fn decide<F: Outbound>(skb: Skb) -> i32 {
         // SAFETY: the slot belongs to this CPU.
         Ok(hop) if unsafe { (*hop).flags } & flags::BACK != 0 => {
             count::add(Counter::Untranslated, 1);
-            return TC_ACT_OK as i32;
+            return TC_ACT_OK;
         }
         Ok(_) => {}
         Err(reason) => return count::drop(reason),
