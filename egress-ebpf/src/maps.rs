@@ -12,6 +12,7 @@ use egress_common::{
         family::{Family, V4, V6},
         flow::{FlowKey, FlowKey4, FlowKey6, FlowValue},
         hop::{HOPS, Hop},
+        policy::{MAX_LOCAL, MAX_PODS, MAX_PREFIXES},
     },
     nat::claim::Pool,
     packet::{Plain, parse::Parse},
@@ -24,9 +25,6 @@ pub(crate) type A4 = [u8; 4];
 pub(crate) type A6 = [u8; 16];
 
 const FLOWS: usize = 32768;
-const PREFIXES: usize = 4096;
-const PODS: usize = 65536;
-const LOCALS: usize = 256;
 const EXHAUSTED: usize = 4096;
 /// Written by the agent only.
 const POLICY: usize = (BPF_F_NO_PREALLOC | BPF_F_RDONLY_PROG) as usize;
@@ -47,22 +45,22 @@ pub(crate) static ACTIVE: Array<u32, 1> = Array::new();
 
 /// `snat: false` CIDRs.
 #[btf_map]
-pub(crate) static NO_SNAT4: LpmTrie<A4, u32, PREFIXES, POLICY> = LpmTrie::new();
+pub(crate) static NO_SNAT4: LpmTrie<A4, u32, MAX_PREFIXES, POLICY> = LpmTrie::new();
 /// `snat: false` CIDRs.
 #[btf_map]
-pub(crate) static NO_SNAT6: LpmTrie<A6, u32, PREFIXES, POLICY> = LpmTrie::new();
+pub(crate) static NO_SNAT6: LpmTrie<A6, u32, MAX_PREFIXES, POLICY> = LpmTrie::new();
 /// Addresses of Pods that a selector matches.
 #[btf_map]
-pub(crate) static SELECTED4: HashMap<A4, u32, PODS, POLICY> = HashMap::new();
+pub(crate) static SELECTED4: HashMap<A4, u32, MAX_PODS, POLICY> = HashMap::new();
 /// Addresses of Pods that a selector matches.
 #[btf_map]
-pub(crate) static SELECTED6: HashMap<A6, u32, PODS, POLICY> = HashMap::new();
+pub(crate) static SELECTED6: HashMap<A6, u32, MAX_PODS, POLICY> = HashMap::new();
 /// The gateway's own addresses.
 #[btf_map]
-pub(crate) static LOCAL4: HashMap<A4, u32, LOCALS, POLICY> = HashMap::new();
+pub(crate) static LOCAL4: HashMap<A4, u32, MAX_LOCAL, POLICY> = HashMap::new();
 /// The gateway's own addresses.
 #[btf_map]
-pub(crate) static LOCAL6: HashMap<A6, u32, LOCALS, POLICY> = HashMap::new();
+pub(crate) static LOCAL6: HashMap<A6, u32, MAX_LOCAL, POLICY> = HashMap::new();
 
 /// (egress, destination, port) whose ports were all taken, until when. Approximate is enough, so it may evict.
 #[btf_map]

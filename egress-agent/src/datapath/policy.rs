@@ -1,12 +1,12 @@
 //! Bringing the policy maps in line: additions first, so that nothing that stays is ever missing.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     hash::Hash,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use aya::{
     Pod,
     maps::{
@@ -14,68 +14,103 @@ use aya::{
         lpm_trie::{Key, LpmTrie},
     },
 };
-use egress_common::abi::policy::local;
+use egress_common::abi::policy::{MAX_LOCAL, MAX_PODS, MAX_PREFIXES, local};
 use ipnet::IpNet;
 
 use super::tables::Tables;
 use crate::spec::{desired::Desired, observed::Observed};
 
-/// Writes `snat: false` CIDRs, selected Pods and own addresses.
-pub fn sync(tables: &mut Tables, desired: &Desired, observed: &Observed) -> Result<()> {
-    let (mut nets4, mut nets6) = (BTreeSet::new(), BTreeSet::new());
-    for net in &desired.no_snat {
-        match net.trunc() {
-            IpNet::V4(net) => _ = nets4.insert((u32::from(net.prefix_len()), net.addr().octets())),
-            IpNet::V6(net) => _ = nets6.insert((u32::from(net.prefix_len()), net.addr().octets())),
-        }
-    }
-    sync_trie(&mut tables.no_snat4, &nets4).context("map NO_SNAT4")?;
-    sync_trie(&mut tables.no_snat6, &nets6).context("map NO_SNAT6")?;
-    let (selected4, selected6) = split(desired.selected.iter().map(|addr| (*addr, 1)));
-    sync_hash(&mut tables.selected4, &selected4).context("map SELECTED4")?;
-    sync_hash(&mut tables.selected6, &selected6).context("map SELECTED6")?;
-    let own = observed.links.iter().flat_map(|link| {
-        let flags = if link.name == desired.external.interface { local::EXTERNAL } else { 0 };
-        link.addresses.iter().map(move |address| (address.net.addr(), flags))
-    });
-    let (local4, local6) = split(own);
-    sync_hash(&mut tables.local4, &local4).context("map LOCAL4")?;
-    sync_hash(&mut tables.local6, &local6).context("map LOCAL6")
+/// What the maps of one family shall hold.
+#[derive(Debug)]
+struct Wanted<A> {
+    no_snat: BTreeMap<(u32, A), u32>,
+    selected: BTreeMap<A, u32>,
+    local: BTreeMap<A, u32>,
 }
 
-type Entries<A> = BTreeSet<(A, u32)>;
+impl<A> Wanted<A> {
+    fn fits(&self, family: &str) -> Result<()> {
+        for (what, have, room) in [
+            ("snat: false CIDRs", self.no_snat.len(), MAX_PREFIXES),
+            ("addresses of selected Pods", self.selected.len(), MAX_PODS),
+            ("own addresses", self.local.len(), MAX_LOCAL),
+        ] {
+            ensure!(have <= room, "{have} {family} {what}: a gateway has room for {room}");
+        }
+        Ok(())
+    }
+}
 
-fn split(addrs: impl Iterator<Item = (IpAddr, u32)>) -> (Entries<[u8; 4]>, Entries<[u8; 16]>) {
-    let (mut v4, mut v6) = (BTreeSet::new(), BTreeSet::new());
-    for (addr, value) in addrs {
+/// What both families' maps shall hold; made before anything is changed, so that what does not fit changes nothing.
+#[derive(Debug)]
+pub struct Policy {
+    v4: Wanted<[u8; 4]>,
+    v6: Wanted<[u8; 16]>,
+}
+
+/// Works out `snat: false` CIDRs, selected Pods and own addresses.
+pub fn plan(desired: &Desired, observed: &Observed) -> Result<Policy> {
+    let (mut nets4, mut nets6) = (BTreeMap::new(), BTreeMap::new());
+    for net in &desired.no_snat {
+        match net.trunc() {
+            IpNet::V4(net) => _ = nets4.insert((u32::from(net.prefix_len()), net.addr().octets()), 1),
+            IpNet::V6(net) => _ = nets6.insert((u32::from(net.prefix_len()), net.addr().octets()), 1),
+        }
+    }
+    let (selected4, selected6) = split(desired.selected.iter().map(|addr| (*addr, 1)));
+    let (local4, local6) = split(observed.links.iter().flat_map(|link| {
+        let flags = if link.name == desired.external.interface { local::EXTERNAL } else { 0 };
+        link.addresses.iter().map(move |address| (address.net.addr(), flags))
+    }));
+    let policy = Policy {
+        v4: Wanted { no_snat: nets4, selected: selected4, local: local4 },
+        v6: Wanted { no_snat: nets6, selected: selected6, local: local6 },
+    };
+    policy.v4.fits("IPv4")?;
+    policy.v6.fits("IPv6")?;
+    Ok(policy)
+}
+
+/// Splits by family; an address that comes twice has both flags.
+fn split(addrs: impl Iterator<Item = (IpAddr, u32)>) -> (BTreeMap<[u8; 4], u32>, BTreeMap<[u8; 16], u32>) {
+    let (mut v4, mut v6) = (BTreeMap::new(), BTreeMap::new());
+    for (addr, flags) in addrs {
         match addr {
-            IpAddr::V4(addr) => _ = v4.insert((Ipv4Addr::octets(&addr), value)),
-            IpAddr::V6(addr) => _ = v6.insert((Ipv6Addr::octets(&addr), value)),
+            IpAddr::V4(addr) => *v4.entry(Ipv4Addr::octets(&addr)).or_default() |= flags,
+            IpAddr::V6(addr) => *v6.entry(Ipv6Addr::octets(&addr)).or_default() |= flags,
         }
     }
     (v4, v6)
 }
 
-fn sync_hash<A: Pod + Ord + Hash>(map: &mut HashMap<MapData, A, u32>, wanted: &Entries<A>) -> Result<()> {
-    let have: BTreeSet<(A, u32)> = map.iter().collect::<Result<_, _>>()?;
-    for (addr, value) in wanted.difference(&have) {
+/// Writes the difference.
+pub fn sync(tables: &mut Tables, policy: &Policy) -> Result<()> {
+    trie(&mut tables.no_snat4, &policy.v4.no_snat).context("map NO_SNAT4")?;
+    trie(&mut tables.no_snat6, &policy.v6.no_snat).context("map NO_SNAT6")?;
+    hash(&mut tables.selected4, &policy.v4.selected).context("map SELECTED4")?;
+    hash(&mut tables.selected6, &policy.v6.selected).context("map SELECTED6")?;
+    hash(&mut tables.local4, &policy.v4.local).context("map LOCAL4")?;
+    hash(&mut tables.local6, &policy.v6.local).context("map LOCAL6")
+}
+
+fn hash<A: Pod + Ord + Hash>(map: &mut HashMap<MapData, A, u32>, wanted: &BTreeMap<A, u32>) -> Result<()> {
+    let have: BTreeMap<A, u32> = map.iter().collect::<Result<_, _>>()?;
+    for (addr, value) in wanted.iter().filter(|(addr, value)| have.get(*addr) != Some(value)) {
         map.insert(addr, value, 0)?;
     }
-    for (addr, _) in have.difference(wanted) {
-        if !wanted.iter().any(|(kept, _)| kept == addr) {
-            map.remove(addr)?;
-        }
+    for addr in have.keys().filter(|addr| !wanted.contains_key(*addr)) {
+        map.remove(addr)?;
     }
     Ok(())
 }
 
-fn sync_trie<A: Pod + Ord>(map: &mut LpmTrie<MapData, A, u32>, wanted: &BTreeSet<(u32, A)>) -> Result<()> {
-    let have: BTreeSet<(u32, A)> =
-        map.keys().map(|key| key.map(|key| (key.prefix_len(), key.data()))).collect::<Result<_, _>>()?;
-    for (len, addr) in wanted.difference(&have) {
-        map.insert(&Key::new(*len, *addr), 1, 0)?;
+fn trie<A: Pod + Ord>(map: &mut LpmTrie<MapData, A, u32>, wanted: &BTreeMap<(u32, A), u32>) -> Result<()> {
+    let have: BTreeMap<(u32, A), ()> =
+        map.keys().map(|key| key.map(|key| ((key.prefix_len(), key.data()), ()))).collect::<Result<_, _>>()?;
+    for ((len, addr), value) in wanted.iter().filter(|(key, _)| !have.contains_key(*key)) {
+        map.insert(&Key::new(*len, *addr), value, 0)?;
     }
-    for (len, addr) in have.difference(wanted) {
+    for (len, addr) in have.keys().filter(|key| !wanted.contains_key(*key)) {
         map.remove(&Key::new(*len, *addr))?;
     }
     Ok(())

@@ -68,12 +68,8 @@ impl Running {
             self.ground.clock_offset_ns = config.clock_offset_ns;
         }
         let config = settings::build(&desired, &observed, &self.ground)?;
-        let report = prepare::run(nl, &desired).await.context("prepare the namespace")?;
-        report_failures(&report.failures);
-        let (_, failures) = route::sync(nl, &desired, &observed).await.context("routes of policy CIDRs")?;
-        report_failures(&failures);
-
-        policy::sync(&mut self.tables, &desired, &observed)?;
+        let wanted = policy::plan(&desired, &observed)?;
+        policy::sync(&mut self.tables, &wanted)?;
         settings::exchange(&mut self.tables, config)?;
         let internal = (desired.internal.interface.as_str(), config.internal_ifindex);
         let external = (desired.external.interface.as_str(), config.external_ifindex);
@@ -85,10 +81,17 @@ impl Running {
                 self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
             }
         }
-        let cut = expire::revoke(&self.place.pins, self.programs.get("expire")?, &desired)?;
-        if cut > 0 {
-            info!(cut, "cut flows whose egress address is gone or that are no longer translated");
+        if self.in_force.as_ref().is_none_or(|(old, _)| may_cut(old, &desired)) {
+            let cut = expire::revoke(&self.place.pins, self.programs.get("expire")?, &desired)?;
+            if cut > 0 {
+                info!(cut, "cut flows whose egress address is gone or that are no longer translated");
+            }
         }
+        // Last: forwarding is not turned on before the guard stands.
+        let report = prepare::run(nl, &desired).await.context("prepare the namespace")?;
+        report_failures(&report.failures);
+        let (_, failures) = route::sync(nl, &desired, &observed).await.context("routes of policy CIDRs")?;
+        report_failures(&failures);
         self.in_force = Some((desired, observed));
         Ok(())
     }
@@ -128,6 +131,11 @@ impl Running {
         };
         status.write(&self.place.pins.id)
     }
+}
+
+/// Whether a change can end flows, so that the whole table has to be looked through.
+fn may_cut(old: &Desired, new: &Desired) -> bool {
+    old.egress != new.egress || old.no_snat != new.no_snat || old.selected != new.selected
 }
 
 /// Whether pins of this id belong to another namespace: inodes are used again, cookies are not.

@@ -6,3 +6,10 @@ pub mod local {
     /// The address is on the external interface: packets may leave from it.
     pub const EXTERNAL: u32 = 1;
 }
+
+/// Room for `snat: false` CIDRs of a family.
+pub const MAX_PREFIXES: usize = 4096;
+/// Room for selected Pods' addresses of a family.
+pub const MAX_PODS: usize = 65536;
+/// Room for own addresses of a family.
+pub const MAX_LOCAL: usize = 256;
