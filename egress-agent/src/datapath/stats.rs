@@ -68,3 +68,6 @@ fn add<const N: usize>(sum: &mut [u64; N], cpu: &[u64; N]) {
         *sum += one;
     }
 }
+
+#[cfg(test)]
+mod tests;
