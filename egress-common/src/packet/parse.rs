@@ -7,7 +7,7 @@ use super::{
 use crate::{
     abi::{
         family::{Family, V4, V6},
-        flow::seen,
+        flow::{FlowKey, seen},
     },
     verdict::Drop,
 };
@@ -52,6 +52,22 @@ pub struct Parsed<F: Family> {
     pub len: u32,
     /// Length of the longest packet on the wire: differs from `len` for super-packets.
     pub wire_len: u32,
+}
+
+impl<F: Family> Parsed<F> {
+    /// Key of the flow half that this packet belongs to; `dir` is one of [`crate::abi::flow`]'s directions.
+    #[inline(always)]
+    pub const fn key(&self, dir: u8) -> FlowKey<F::Addr> {
+        FlowKey {
+            saddr: self.src,
+            daddr: self.dst,
+            sport: self.sport,
+            dport: self.dport,
+            proto: self.proto,
+            dir,
+            zone: 0,
+        }
+    }
 }
 
 /// Offset of the L4 header: no options or extension headers are translated yet.

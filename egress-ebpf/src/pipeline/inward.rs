@@ -1,51 +1,37 @@
 //! From the external network to the Pods.
 
-use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
     abi::{
-        family::{Family, V4, V6},
-        flow::{FlowKey, IN},
+        family::{V4, V6},
+        flow::IN,
     },
     nat::rewrite::End,
-    packet::{
-        header::{IPV4, IPV6},
-        parse::{Kind, Parsed},
-    },
+    packet::parse::Kind,
     verdict::Drop,
 };
 
-use super::{Stack, link_only, own, translated, untranslated};
+use super::{Arrived, Stack, arrive, by_family, link_only, own, translated, untranslated};
 use crate::{
     count,
     ctx::skb::Skb,
     fib::{Leg, next_hop},
-    maps::config,
-    store::{Entry, Now},
+    store::Entry,
 };
 
 /// `egw_in`.
 #[inline(always)]
 pub(crate) fn run(skb: Skb) -> i32 {
-    if !skb.to_host() {
-        return TC_ACT_OK;
-    }
-    match skb.ethertype() {
-        IPV4 => packet::<V4>(skb),
-        IPV6 => packet::<V6>(skb),
-        _ => TC_ACT_OK,
-    }
+    by_family(skb, packet::<V4>, packet::<V6>)
 }
 
 #[inline(always)]
 fn packet<F: Stack>(skb: Skb) -> i32 {
-    let Some(config) = config() else { return count::drop(Drop::NotConfigured) };
-    let packet = match F::parse(&skb) {
-        Ok(packet) => packet,
-        Err(reason) => return count::drop(reason),
+    let Arrived { packet, config, now } = match arrive::<F>(skb) {
+        Ok(arrived) => arrived,
+        Err(verdict) => return verdict,
     };
-    let now = Now::read(config);
     if matches!(packet.kind, Kind::Ports | Kind::EchoReply)
-        && let Some(entry) = Entry::<F>::touch(&key(&packet), packet.seen, now.s)
+        && let Some(entry) = Entry::<F>::touch(&packet.key(IN), packet.seen, now.s)
     {
         entry.count(packet.len);
         let nat = entry.nat();
@@ -66,17 +52,4 @@ fn packet<F: Stack>(skb: Skb) -> i32 {
         return untranslated(skb, &packet, config, End::Destination, now);
     }
     count::drop(Drop::NotOurs)
-}
-
-#[inline(always)]
-fn key<F: Family>(packet: &Parsed<F>) -> FlowKey<F::Addr> {
-    FlowKey {
-        saddr: packet.src,
-        daddr: packet.dst,
-        sport: packet.sport,
-        dport: packet.dport,
-        proto: packet.proto,
-        dir: IN,
-        zone: 0,
-    }
 }

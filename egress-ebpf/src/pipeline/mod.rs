@@ -7,10 +7,17 @@ pub(crate) mod out;
 
 use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
-    abi::{config::Config, family::Address, hop::Hop},
+    abi::{
+        config::Config,
+        family::{Address, Family},
+        hop::Hop,
+    },
     delivery::{Way, way},
     nat::rewrite::{self, End, Rewrite, rewrite},
-    packet::parse::{Kind, Parsed},
+    packet::{
+        header::{IPV4, IPV6},
+        parse::{Kind, Parsed},
+    },
     verdict::{Counter, Drop},
 };
 
@@ -19,7 +26,7 @@ use crate::{
     ctx::skb::Skb,
     deliver,
     fib::{self, Ask, Leg, next_hop},
-    maps::{Maps, Wire},
+    maps::{Maps, Wire, config},
     socket,
     store::{Now, Reclaim},
 };
@@ -27,6 +34,36 @@ use crate::{
 /// Everything that a family brings.
 pub(crate) trait Stack: Ask + Reclaim + Wire {}
 impl<F: Ask + Reclaim + Wire> Stack for F {}
+
+/// Hands a frame to its family's steps. Frames that are not for this host, and other protocols, are the kernel's.
+#[inline(always)]
+fn by_family(skb: Skb, v4: impl FnOnce(Skb) -> i32, v6: impl FnOnce(Skb) -> i32) -> i32 {
+    if !skb.to_host() {
+        return TC_ACT_OK;
+    }
+    match skb.ethertype() {
+        IPV4 => v4(skb),
+        IPV6 => v6(skb),
+        _ => TC_ACT_OK,
+    }
+}
+
+/// A packet with what every step needs.
+struct Arrived<F: Family> {
+    packet: Parsed<F>,
+    config: &'static Config,
+    now: Now,
+}
+
+/// Reads configuration, headers and clock. `Err` holds the verdict of a packet that ends here.
+#[inline(always)]
+fn arrive<F: Maps>(skb: Skb) -> Result<Arrived<F>, i32> {
+    let Some(config) = config() else { return Err(count::drop(Drop::NotConfigured)) };
+    match F::parse(&skb) {
+        Ok(packet) => Ok(Arrived { packet, config, now: Now::read(config) }),
+        Err(reason) => Err(count::drop(reason)),
+    }
+}
 
 /// Whether a packet stays on its link: discovery, multicast, link-local. The kernel's alone.
 #[inline(always)]

@@ -9,21 +9,17 @@ use egress_common::{
     },
     conntrack::removal,
     nat::{claim, rewrite::End},
-    packet::{
-        header::{IPV4, IPV6, proto},
-        parse::{Kind, Parsed},
-    },
+    packet::{header::proto, parse::Kind},
     policy,
     verdict::{Counter, Drop},
 };
 
-use super::{Stack, link_only, own, translated, untranslated};
+use super::{Arrived, Stack, arrive, by_family, link_only, own, translated, untranslated};
 use crate::{
     count,
     ctx::skb::Skb,
     events,
     fib::{Leg, next_hop},
-    maps::config,
     store::{Entry, Now, Policy, Table},
 };
 
@@ -37,14 +33,7 @@ const OPENED: i32 = 0x102;
 /// `egw_out`.
 #[inline(always)]
 pub(crate) fn run(skb: Skb) -> i32 {
-    if !skb.to_host() {
-        return TC_ACT_OK;
-    }
-    match skb.ethertype() {
-        IPV4 => packet::<V4>(skb),
-        IPV6 => packet::<V6>(skb),
-        _ => TC_ACT_OK,
-    }
+    by_family(skb, packet::<V4>, packet::<V6>)
 }
 
 #[inline(always)]
@@ -138,16 +127,14 @@ family!(V6, out_established6, out_policy6, out_open6, restart6);
 
 #[inline(always)]
 fn established<F: Outbound>(skb: Skb) -> i32 {
-    let Some(config) = config() else { return count::drop(Drop::NotConfigured) };
-    let packet = match F::parse(&skb) {
-        Ok(packet) => packet,
-        Err(reason) => return count::drop(reason),
+    let Arrived { packet, config, now } = match arrive::<F>(skb) {
+        Ok(arrived) => arrived,
+        Err(verdict) => return verdict,
     };
     if !matches!(packet.kind, Kind::Ports | Kind::EchoRequest) {
         return NO_FLOW;
     }
-    let now = Now::read(config);
-    let mut key = key(&packet);
+    let mut key = packet.key(OUT);
     let Some(entry) = Entry::<F>::touch(&key, packet.seen, now.s) else { return NO_FLOW };
     if packet.proto == proto::TCP && packet.seen == seen::SYN && !entry.fresh() {
         F::restart(&raw mut key);
@@ -164,12 +151,10 @@ fn established<F: Outbound>(skb: Skb) -> i32 {
 
 #[inline(always)]
 fn decide<F: Outbound>(skb: Skb) -> i32 {
-    let Some(config) = config() else { return count::drop(Drop::NotConfigured) };
-    let packet = match F::parse(&skb) {
-        Ok(packet) => packet,
-        Err(reason) => return count::drop(reason),
+    let Arrived { packet, config, now } = match arrive::<F>(skb) {
+        Ok(arrived) => arrived,
+        Err(verdict) => return verdict,
     };
-    let now = Now::read(config);
     if link_only(&packet) {
         return count::to_stack();
     }
@@ -200,13 +185,11 @@ fn decide<F: Outbound>(skb: Skb) -> i32 {
 
 #[inline(always)]
 fn open<F: Outbound>(skb: Skb) -> i32 {
-    let Some(config) = config() else { return count::drop(Drop::NotConfigured) };
-    let packet = match F::parse(&skb) {
-        Ok(packet) => packet,
-        Err(reason) => return count::drop(reason),
+    let Arrived { packet, config, now } = match arrive::<F>(skb) {
+        Ok(arrived) => arrived,
+        Err(verdict) => return verdict,
     };
-    let now = Now::read(config);
-    let key = key(&packet);
+    let key = packet.key(OUT);
     match claim::open(&mut Table::<F>::new(now), config, &key, packet.seen, now.s) {
         Ok(flow) => {
             count::add(Counter::PortTries, u64::from(flow.tries));
@@ -219,18 +202,5 @@ fn open<F: Outbound>(skb: Skb) -> i32 {
             }
             count::drop(reason)
         }
-    }
-}
-
-#[inline(always)]
-fn key<F: Family>(packet: &Parsed<F>) -> FlowKey<F::Addr> {
-    FlowKey {
-        saddr: packet.src,
-        daddr: packet.dst,
-        sport: packet.sport,
-        dport: packet.dport,
-        proto: packet.proto,
-        dir: OUT,
-        zone: 0,
     }
 }
