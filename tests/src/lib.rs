@@ -6,6 +6,7 @@
 //! and, if it was killed, by the next process that makes a lab.
 
 pub mod capture;
+pub mod demo;
 pub mod gateway;
 pub mod lab;
 pub mod oracle;

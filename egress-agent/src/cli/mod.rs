@@ -7,7 +7,11 @@ mod output;
 mod prepare;
 mod stats;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, IsTerminal},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -117,7 +121,8 @@ pub fn main() -> ExitCode {
             tracing_subscriber::EnvFilter::try_from_env("EGRESS_LOG")
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,netlink_packet_route=error")),
         )
-        .with_writer(std::io::stderr)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .init();
     let done = match cli.command {

@@ -35,10 +35,11 @@ use crate::{
 pub(crate) trait Stack: Ask + Reclaim + Wire {}
 impl<F: Ask + Reclaim + Wire> Stack for F {}
 
-/// Hands a frame to its family's steps. Frames that are not for this host, and other protocols, are the kernel's.
+/// Hands a frame to its family's steps. Frames that are not for this host or not for this interface (VLAN), and other
+/// protocols, are the kernel's.
 #[inline(always)]
 fn by_family(skb: Skb, v4: impl FnOnce(Skb) -> i32, v6: impl FnOnce(Skb) -> i32) -> i32 {
-    if !skb.to_host() {
+    if !skb.to_host() || skb.vlan_tagged() {
         return TC_ACT_OK;
     }
     match skb.ethertype() {
@@ -65,11 +66,12 @@ fn arrive<F: Maps>(skb: Skb) -> Result<Arrived<F>, i32> {
     }
 }
 
-/// Whether a packet stays on its link: discovery, multicast, link-local. The kernel's alone.
+/// Whether a packet stays on its link: discovery, multicast, link-local, sources that no packet may have. The kernel's alone.
 #[inline(always)]
 fn link_only<F: Maps>(packet: &Parsed<F>) -> bool {
     packet.kind == Kind::LinkControl
         || packet.dst.is_special()
+        || packet.src.is_special()
         || packet.dst.is_link_local()
         || packet.src.is_link_local()
 }
