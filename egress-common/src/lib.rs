@@ -21,3 +21,6 @@ pub mod verdict;
 
 #[cfg(test)]
 extern crate std;
+
+#[cfg(test)]
+mod testing;

@@ -1,6 +1,6 @@
 //! Atomic operations on map values. `core::sync::atomic` has none for this target.
 
-use core::intrinsics::{AtomicOrdering, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
+use core::intrinsics::{AtomicOrdering, atomic_and, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
 
 /// Adds without asking for the old value.
 ///
@@ -20,6 +20,16 @@ pub(crate) unsafe fn add(at: *mut u64, amount: u64) {
 pub(crate) unsafe fn or(at: *mut u32, bits: u32) {
     // SAFETY: as promised by the caller.
     unsafe { atomic_or::<u32, u32, { AtomicOrdering::Relaxed }>(at, bits) };
+}
+
+/// Keeps only these bits.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn and(at: *mut u32, bits: u32) {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_and::<u32, u32, { AtomicOrdering::Relaxed }>(at, bits) };
 }
 
 /// Replaces; a full barrier.

@@ -42,56 +42,66 @@ impl Now {
     }
 }
 
-/// One half of a flow in its map.
+/// The half that carries the packet in hand.
 #[derive(Clone, Copy)]
-pub(crate) struct Entry<F: Family>(*mut FlowValue<F>);
+pub(crate) struct Entry<F: Family> {
+    slot: Slot<F>,
+    /// Address and port that the packet gets.
+    pub(crate) nat: (F::Addr, u16),
+}
 
 impl<F: Maps> Entry<F> {
     /// The half with this key, if it is alive. Notes that it carries a packet that showed `shown`.
     ///
     /// `last_seen` is swapped (a full barrier) before the word is read again: a remover that did not see the new time has its
-    /// `dying` seen here.
+    /// `dying` seen here. The mapping is read before that word: a revoked flow's slot may be another's at any time after.
     #[inline(always)]
     pub(crate) fn touch(key: &FlowKey<F::Addr>, shown: u8, now: u32) -> Option<Self> {
-        let entry = Self(F::flows().get_ptr_mut(key)?);
-        if entry.last_seen() != now {
+        let slot = Slot::<F>(F::flows().get_ptr_mut(key)?);
+        if slot.last_seen() != now {
             // SAFETY: an aligned word of the element.
-            unsafe { atomic::swap(&raw mut (*entry.0).last_seen, now) };
+            unsafe { atomic::swap(&raw mut (*slot.0).last_seen, now) };
         }
-        let word = entry.word();
-        if word.dying() {
+        let nat_addr = slot.nat_addr();
+        let word = slot.word();
+        if !word.carries(key.dir) {
             return None;
         }
         if word.seen & shown != shown {
             let bits = Word { seen: shown, ..Word::default() };
             // SAFETY: as above.
-            unsafe { atomic::or(entry.raw(), bits.raw()) };
+            unsafe { atomic::or(slot.raw(), bits.raw()) };
         }
-        Some(entry)
+        Some(Self { slot, nat: (nat_addr, word.port) })
     }
 
     /// Whether no packet was counted yet.
     #[inline(always)]
-    pub(crate) fn fresh(self) -> bool {
+    pub(crate) fn fresh(&self) -> bool {
         // SAFETY: an aligned field of the element, volatile because other CPUs change it.
-        unsafe { (&raw const (*self.0).packets).read_volatile() == 0 }
-    }
-
-    /// Address and port that the packet gets.
-    #[inline(always)]
-    pub(crate) fn nat(self) -> (F::Addr, u16) {
-        // SAFETY: the pointer is of a map element, which stays mapped for this run; the address never changes in place.
-        (unsafe { (*self.0).nat_addr }, self.word().port)
+        unsafe { (&raw const (*self.slot.0).packets).read_volatile() == 0 }
     }
 
     /// Counts a packet.
     #[inline(always)]
-    pub(crate) fn count(self, bytes: u32) {
+    pub(crate) fn count(&self, bytes: u32) {
         // SAFETY: aligned fields of the element; both are only ever added to.
         unsafe {
-            atomic::add(&raw mut (*self.0).packets, 1);
-            atomic::add(&raw mut (*self.0).bytes, u64::from(bytes));
+            atomic::add(&raw mut (*self.slot.0).packets, 1);
+            atomic::add(&raw mut (*self.slot.0).bytes, u64::from(bytes));
         }
+    }
+}
+
+/// The place of a half in its map. It may become another half's at any time after the half was removed.
+#[derive(Clone, Copy)]
+struct Slot<F: Family>(*mut FlowValue<F>);
+
+impl<F: Maps> Slot<F> {
+    #[inline(always)]
+    fn nat_addr(self) -> F::Addr {
+        // SAFETY: the pointer is of a map element, which stays mapped for this run.
+        unsafe { (*self.0).nat_addr }
     }
 
     #[inline(always)]
@@ -178,10 +188,10 @@ fn reclaim<F: Reclaim>(reply: *mut FlowKey<F::Addr>, now: u32) -> u32 {
 impl<F: Reclaim> FlowStore<F> for Table<F> {
     #[inline(always)]
     fn get(&self, key: &FlowKey<F::Addr>) -> Option<Half<F>> {
-        let entry = Entry::<F>(F::flows().get_ptr_mut(key)?);
+        let slot = Slot::<F>(F::flows().get_ptr_mut(key)?);
         // SAFETY: the pointer is of a map element, which stays mapped for this run.
-        let (nat_addr, created) = unsafe { ((*entry.0).nat_addr, (*entry.0).created) };
-        Some(Half { nat_addr, word: entry.word(), last_seen: entry.last_seen(), created })
+        let created = unsafe { (*slot.0).created };
+        Some(Half { nat_addr: slot.nat_addr(), word: slot.word(), last_seen: slot.last_seen(), created })
     }
 
     #[inline(always)]
@@ -201,9 +211,17 @@ impl<F: Reclaim> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn swap_word(&mut self, key: &FlowKey<F::Addr>, from: Word, to: Word) -> bool {
-        let Some(entry) = F::flows().get_ptr_mut(key).map(Entry::<F>) else { return false };
+        let Some(slot) = F::flows().get_ptr_mut(key).map(Slot::<F>) else { return false };
         // SAFETY: an aligned word of the element.
-        unsafe { atomic::compare_swap(entry.raw(), from.raw(), to.raw()) }
+        unsafe { atomic::compare_swap(slot.raw(), from.raw(), to.raw()) }
+    }
+
+    #[inline(always)]
+    fn clear(&mut self, key: &FlowKey<F::Addr>, bits: Word) {
+        if let Some(slot) = F::flows().get_ptr_mut(key).map(Slot::<F>) {
+            // SAFETY: an aligned word of the element.
+            unsafe { atomic::and(slot.raw(), !bits.raw()) };
+        }
     }
 
     #[inline(always)]

@@ -39,7 +39,7 @@ fn why_missing(need: Need) -> Option<String> {
     }
 }
 
-fn in_path(name: &str) -> bool {
+pub(crate) fn in_path(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).map(|folder| folder.join(name)).any(|it| is_executable(&it))
 }

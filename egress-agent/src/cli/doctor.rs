@@ -53,8 +53,8 @@ pub(super) fn run(args: &Look) -> Result<bool> {
 async fn examine(place: &Place) -> Result<Vec<Check>> {
     const START: &str = "egress-agent gateway --file PATH";
     let pins = &place.pins;
-    if !pins.exist() {
-        return Ok(vec![check("gateway", false, format!("nothing is loaded for namespace {}", pins.id), START)]);
+    if let Err(none) = place.clone().existing() {
+        return Ok(vec![check("gateway", false, none.to_string(), START)]);
     }
     let nl = Netlink::open().context("rtnetlink")?;
     let observed = observe(&nl).await.context("interfaces")?;

@@ -24,8 +24,11 @@ use super::{
 use crate::spec::desired::Desired;
 
 /// Whether a half may belong to a flow that ended, judged by this half alone: the shortest idle time that any state of the
-/// whole flow could have. Reply halves are looked at for being orphans.
+/// whole flow could have. Reply halves are looked at for being orphans, dying ones for being left so.
 fn suspect<A, F: Readable>(key: &FlowKey<A>, value: &FlowValue<F>, now: u32, timeouts: &Timeouts) -> bool {
+    if value.word.dying() {
+        return true;
+    }
     let idle = now.wrapping_sub(value.last_seen);
     if idle > u32::MAX / 2 {
         return false;

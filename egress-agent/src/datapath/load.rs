@@ -45,7 +45,7 @@ impl Programs {
         for name in ["FLOWS4", "FLOWS6"] {
             loader.map_max_entries(name, 2 * flows);
         }
-        let mut bpf = loader.load(&object).context("create the maps")?;
+        let mut bpf = loader.load(&object).with_context(|| format!("create the maps{}", lacking()))?;
         for name in PROGRAMS {
             let program = program(&mut bpf, name)?;
             program.load().map_err(|error| verifier(name, &error))?;
@@ -98,16 +98,29 @@ fn check_pinned(pins: &Pins) -> Result<()> {
     Ok(())
 }
 
+/// Capabilities that the agent needs, by their numbers in linux/capability.h.
+const NEEDED: [(u32, &str); 3] = [(12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+
+/// What an error adds if the process lacks capabilities. The kernel's own answers differ: without CAP_PERFMON it is a
+/// refusal by the verifier.
+fn lacking() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(set) = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()) else { return String::new() };
+    let lacks: Vec<&str> =
+        NEEDED.iter().filter(|(number, _)| set & 1 << number == 0).map(|(_, name)| *name).collect();
+    if lacks.is_empty() {
+        return String::new();
+    }
+    format!(" (the process lacks {}; the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)", lacks.join(" and "))
+}
+
 fn verifier(name: &str, error: &aya::programs::ProgramError) -> anyhow::Error {
     if let aya::programs::ProgramError::LoadError { io_error, verifier_log } = error {
         let log = verifier_log.to_string();
         let lines: Vec<&str> = log.lines().collect();
         let tail = lines[lines.len().saturating_sub(LOG_LINES)..].join("\n");
-        let hint = if io_error.raw_os_error() == Some(nix::libc::EPERM) {
-            "; the agent needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
-        } else {
-            ""
-        };
+        let hint = lacking();
         return anyhow::anyhow!("load program {name}: {io_error}{hint}\n{tail}");
     }
     anyhow::anyhow!("load program {name}: {error}")

@@ -46,16 +46,20 @@ pub const fn table_bytes(flows: u32) -> u64 {
         + map_bytes(entries, size_of::<FlowKey6>(), size_of::<FlowValue<V6>>())
 }
 
-/// Chooses the size for a memory limit in bytes, if there is one.
-pub fn choose(wanted: Option<u32>, limit: Option<u64>) -> Result<TableSize> {
-    let fits = |flows: u32| limit.is_none_or(|limit| table_bytes(flows) + RESERVE <= limit);
+/// Chooses the size for a memory limit in bytes, if there is one, and the machine's memory.
+pub fn choose(wanted: Option<u32>, limit: Option<u64>, machine: u64) -> Result<TableSize> {
+    let room = limit.map_or(machine, |limit| limit.min(machine));
+    let fits = |flows: u32| table_bytes(flows) + RESERVE <= room;
     let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let limit_text = limit.map_or_else(|| "no memory limit".to_owned(), |l| format!("memory limit {} MiB", mib(l)));
+    let limit_text = match limit {
+        Some(limit) if limit <= machine => format!("memory limit {} MiB", mib(limit)),
+        _ => format!("no memory limit on a machine with {} MiB", mib(machine)),
+    };
     if let Some(wanted) = wanted {
         let flows = wanted.checked_next_power_of_two().unwrap_or(1 << 31);
         if !fits(flows) {
             bail!(
-                "spec.maxFlows: {flows} flows need {} MiB for their tables and {} MiB beside, more than the {limit_text}; \
+                "spec.maxFlows: {flows} flows need {} MiB for their tables and {} MiB beside, more than there is ({limit_text}); \
                  ask for fewer or raise the limit",
                 mib(table_bytes(flows)),
                 mib(RESERVE),
@@ -69,6 +73,19 @@ pub fn choose(wanted: Option<u32>, limit: Option<u64>) -> Result<TableSize> {
     }
     let reason = format!("{flows} flows, tables of {} MiB, {limit_text}", mib(table_bytes(flows)));
     Ok(TableSize { flows, reason })
+}
+
+/// The size that is asked for, or else the one that this process has room for.
+pub fn for_this_process(wanted: Option<u32>) -> Result<TableSize> {
+    choose(wanted, memory_limit(), machine_memory())
+}
+
+/// `MemTotal` in bytes; no bound where it cannot be read.
+fn machine_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kib| kib.parse::<u64>().ok());
+    kib.map_or(u64::MAX, |kib| kib << 10)
 }
 
 /// The memory limit of this process's cgroup, v2 or v1. The tightest on the way up counts.
@@ -106,19 +123,25 @@ mod tests {
 
     #[test]
     fn largest_power_that_fits() {
-        assert_eq!(choose(None, None).unwrap().flows, DEFAULT_FLOWS);
-        let size = choose(None, Some(256 << 20)).unwrap();
+        assert_eq!(choose(None, None, u64::MAX).unwrap().flows, DEFAULT_FLOWS);
+        assert_eq!(choose(None, None, 128 << 20).unwrap().flows, DEFAULT_FLOWS / 2);
+        let size = choose(None, Some(256 << 20), u64::MAX).unwrap();
         assert_eq!(size.flows, 262_144);
         assert!(table_bytes(size.flows) + RESERVE <= 256 << 20);
         assert!(table_bytes(size.flows * 2) + RESERVE > 256 << 20);
-        assert_eq!(choose(None, Some(1 << 20)).unwrap().flows, MIN_FLOWS);
+        assert_eq!(choose(None, Some(1 << 20), u64::MAX).unwrap().flows, MIN_FLOWS);
     }
 
     #[test]
     fn only_an_explicit_size_is_refused() {
-        assert_eq!(choose(Some(20_000), None).unwrap().flows, 32_768);
-        let error = choose(Some(1 << 20), Some(256 << 20)).unwrap_err().to_string();
+        assert_eq!(choose(Some(20_000), None, u64::MAX).unwrap().flows, 32_768);
+        let refused = |limit, machine| choose(Some(1 << 20), limit, machine).unwrap_err().to_string();
+        let error = refused(Some(256 << 20), u64::MAX);
         assert!(error.contains("maxFlows") && error.contains("256 MiB") && error.contains("1048576"), "{error}");
+        // Without a limit the machine is one: the kernel would take what other processes need.
+        for limit in [None, Some(1 << 40)] {
+            assert!(refused(limit, 512 << 20).contains("machine with 512 MiB"));
+        }
     }
 
     /// 224 bytes per IPv4 flow and 304 per IPv6 flow, as measured with memlock.

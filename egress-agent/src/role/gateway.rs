@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    time::{Duration, Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Duration, Instant, MissedTickBehavior, interval, interval_at, sleep_until},
 };
 use tracing::{error, info, warn};
 
@@ -16,13 +16,21 @@ use super::{
     running::Running,
 };
 use crate::{
-    datapath::{attach::Attach, events, pins::ROOT},
+    datapath::{
+        attach::{Attach, detach, places},
+        events,
+        pins::ROOT,
+        size,
+    },
     net::{Netlink, bpffs, observe, watch},
     spec::{self, Desired, Flags, Observed},
 };
 
 /// Shortest time between two looks through the flow table.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// The kernel reports most of what others change, but not every sysctl, and no neighbour.
+const REPAIR_EVERY: Duration = Duration::from_secs(5);
 
 /// A look through the table may take one part in this of the agent's time.
 const SWEEP_SHARE: u32 = 20;
@@ -62,13 +70,13 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     report_warnings(&desired);
     info!(gateway = desired.gateway, id = place.pins.id, "starting");
     let mut events = events::Reader::new(place.pins.clone());
-    let mut running = Running::load(place, &desired, options.attach, options.object.as_deref())?;
-    running.apply(&nl, desired, observed).await?;
-    running.write_status(None, None)?;
+    let mut running = begin(options, &nl, place, desired, observed).await?;
     eprintln!("ready");
 
     let mut files = interval(EVERY);
     files.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut repair = interval_at(Instant::now() + REPAIR_EVERY, REPAIR_EVERY);
+    repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sweep = Instant::now() + SWEEP_EVERY;
     loop {
         let changed = tokio::select! {
@@ -85,6 +93,12 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
                 let now = fingerprint(&options.files);
                 std::mem::replace(&mut seen, now.clone()) != now
             }
+            _ = repair.tick() => {
+                if let Err(error) = running.repair(&nl).await {
+                    error!("repair: {error:#}");
+                }
+                false
+            }
             () = sleep_until(sweep) => {
                 sweep = Instant::now() + swept(&mut running);
                 events.report();
@@ -99,11 +113,42 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     Ok(())
 }
 
+/// Brings the first state into force. If that fails and nothing was there before, nothing is left behind.
+async fn begin(
+    options: &Options,
+    nl: &Netlink,
+    place: Place,
+    desired: Desired,
+    observed: Observed,
+) -> Result<Running> {
+    let (pins, new) = (place.pins.clone(), !place.pins.exist());
+    let (internal, external) = (desired.internal.interface.clone(), desired.external.interface.clone());
+    let start = async {
+        let mut running = Running::load(place, &desired, options.attach, options.object.as_deref())?;
+        running.apply(nl, desired, observed).await?;
+        running.write_status(None, None)?;
+        Ok(running)
+    };
+    let started = start.await;
+    if started.is_err() && new {
+        for place in places((&internal, 0), (&external, 0)).iter().rev() {
+            detach(&pins, place)?;
+        }
+        pins.remove()?;
+    }
+    started
+}
+
 /// Reads manifests and interfaces.
 async fn look(options: &Options, nl: &Netlink) -> Result<(Desired, Observed)> {
     let observed = observe(nl).await.context("interfaces")?;
     let objects = spec::parse(&spec::read::read(&options.files)?)?;
     let desired = spec::plan(&objects, options.veg.as_deref(), &observed, &options.flags)?;
+    size::for_this_process(desired.profile.max_flows).map_err(|error| {
+        let name = desired.profile.name.clone().unwrap_or_default();
+        let origin = objects.profiles.get(&name).map(|profile| profile.origin.to_string()).unwrap_or_default();
+        anyhow!("{origin}, EgressGatewayProfile {name}, {error}")
+    })?;
     Ok((desired, observed))
 }
 

@@ -48,13 +48,10 @@ impl Running {
             place.pins.remove()?;
             lock = place.pins.create()?;
         }
-        let size = size::choose(desired.profile.max_flows, size::memory_limit())?;
+        let size = size::for_this_process(desired.profile.max_flows)?;
         let programs = Programs::load(&place.pins, size.flows, object)?;
         let tables = Tables::open(&place.pins)?;
-        let have = tables.capacity(&place.pins)?;
-        if have != size.flows {
-            warn!(have, wanted = size.flows, "the table keeps its size until the gateway is detached");
-        }
+        warn_of_size(tables.capacity(&place.pins)?, size.flows);
         let ground = Ground::find(&tables, place.cookie, probe::csum_ipv6())?;
         Ok(Self { place, programs, tables, ground, size, how, in_force: None, attached: how, _lock: lock })
     }
@@ -66,6 +63,10 @@ impl Running {
             && config.external_ifindex != 0
         {
             self.ground.clock_offset_ns = config.clock_offset_ns;
+        }
+        if self.in_force.as_ref().is_some_and(|(old, _)| old.profile.max_flows != desired.profile.max_flows) {
+            let size = size::for_this_process(desired.profile.max_flows)?;
+            warn_of_size(self.tables.capacity(&self.place.pins)?, size.flows);
         }
         let config = settings::build(&desired, &observed, &self.ground)?;
         let wanted = policy::plan(&desired, &observed)?;
@@ -143,6 +144,12 @@ fn stale(place: &Place) -> bool {
     Tables::open(&place.pins)
         .and_then(|tables| tables.config())
         .is_ok_and(|config| config.external_ifindex != 0 && config.netns_cookie != place.cookie)
+}
+
+fn warn_of_size(have: u32, wanted: u32) {
+    if have != wanted {
+        warn!(have, wanted, "the table keeps its size until the gateway is detached");
+    }
 }
 
 fn report_failures(failures: &[Failure]) {

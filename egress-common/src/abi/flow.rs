@@ -57,6 +57,11 @@ pub mod seen {
 pub mod state {
     /// Being removed: the datapath treats the entry as absent.
     pub const DYING: u8 = 0x80;
+    /// A reply half. A packet that comes upon a slot just given to another half must not take an inside address for an
+    /// egress address.
+    pub const REPLY: u8 = 0x40;
+    /// With [`DYING`]: the second, modulo 64, in which the removal began.
+    pub const SINCE: u8 = 0x3f;
 }
 
 /// Value of a flow entry. 32 bytes for IPv4, 48 for IPv6.
@@ -101,6 +106,13 @@ impl Word {
     pub const fn from_raw(raw: u32) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "each field takes its own bits")]
         Self { port: raw as u16, seen: (raw >> 16) as u8, state: (raw >> 24) as u8 }
+    }
+
+    /// Whether a packet of direction `dir` ([`OUT`] or [`IN`]) may go by this half.
+    #[inline(always)]
+    #[must_use]
+    pub const fn carries(self, dir: u8) -> bool {
+        self.state == if dir == IN { state::REPLY } else { 0 }
     }
 
     /// Whether the entry counts as absent.

@@ -2,7 +2,8 @@
 //!
 //! Both words are set to `dying` by compare-and-swap, then `last_seen` is read again: a packet writes `last_seen` before it
 //! reads the word a second time, so one of the two sides always notices the other. The forward half goes first: as long as
-//! the reply half exists nobody else can claim its port.
+//! the reply half exists nobody else can claim its port. Only who set `dying` may take it back or remove the half. The mark
+//! carries a time, so that a half whose remover never came to the end (the kernel refused a delete) is taken over.
 
 use super::state::State;
 use crate::{
@@ -14,11 +15,15 @@ use crate::{
     nat::store::{FlowStore, Half},
 };
 
-/// How long a reply half may stand without its forward half: a claim is between two inserts for microseconds.
-pub const CLAIM_GRACE: u32 = 2;
+/// How long a reply half may stand without its forward half: a claim is between two inserts for microseconds, on a virtual
+/// CPU that loses its core for longer.
+pub const CLAIM_GRACE: u32 = 10;
 
 /// How long a closed flow keeps its port from the allocator.
 pub const RECLAIM_AFTER: u32 = 5;
+
+/// Age of a `dying` mark from which its maker is believed gone. The mark counts seconds modulo 64.
+pub const ABANDONED_AFTER: u32 = 3;
 
 /// Why a flow is to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,41 +52,53 @@ pub enum Outcome {
 pub fn remove<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F::Addr>, now: u32, why: Why<'_>) -> Outcome {
     let Some(out) = store.get(key) else { return Outcome::Absent };
     let reply = key.reply(out.nat_addr, out.word.port);
-    let back = store.get(&reply).filter(|back| belongs::<F>(back, key));
-    let (back_seen, last) = match back {
-        Some(back) => (back.word.seen, later(out.last_seen, back.last_seen)),
-        None => (0, out.last_seen),
-    };
-    let idle = now.wrapping_sub(last);
-    let state = State::of(key.proto, out.word.seen, back_seen);
-    let ends = match why {
-        _ if back.is_none() => now.wrapping_sub(out.created) >= CLAIM_GRACE,
-        Why::Idle(timeouts) => idle >= state.timeout(key.proto, timeouts),
-        Why::Reclaim => matches!(state, State::Closed) && idle >= RECLAIM_AFTER,
-        Why::Revoked => true,
-    };
-    if !ends || out.word.dying() {
+    match store.get(&reply) {
+        Some(back) if belongs::<F>(&back, key) => remove_pair(store, key, &out, &reply, &back, now, why),
+        _ => remove_half(store, key, &out, now),
+    }
+}
+
+#[inline(always)]
+fn remove_pair<F: Family, S: FlowStore<F>>(
+    store: &mut S,
+    key: &FlowKey<F::Addr>,
+    out: &Half<F>,
+    reply: &FlowKey<F::Addr>,
+    back: &Half<F>,
+    now: u32,
+    why: Why<'_>,
+) -> Outcome {
+    let taken_over = out.word.dying();
+    if !taken_over && !ends(key.proto, out, back, now, why) {
         return Outcome::Kept;
     }
-    if !store.swap_word(key, out.word, dying(out.word)) {
+    if !mark(store, key, out, now) {
         return Outcome::Kept;
     }
-    if let Some(back) = back {
-        if !store.swap_word(&reply, back.word, dying(back.word)) {
-            store.swap_word(key, dying(out.word), out.word);
-            return Outcome::Kept;
+    let marked = mark(store, reply, back, now);
+    let spoke = spoke(store, key, out) || spoke(store, reply, back);
+    if !marked || (spoke && !taken_over && !matches!(why, Why::Revoked)) {
+        if marked {
+            revive(store, reply);
         }
-        let spoke = spoke(store, key, out.last_seen) || spoke(store, &reply, back.last_seen);
-        if spoke && !matches!(why, Why::Revoked) {
-            store.swap_word(&reply, dying(back.word), back.word);
-            store.swap_word(key, dying(out.word), out.word);
-            return Outcome::Kept;
+        if !taken_over {
+            revive(store, key);
         }
-        store.remove(key);
-        store.remove(&reply);
-    } else {
-        store.remove(key);
+        return Outcome::Kept;
     }
+    store.remove(key);
+    store.remove(reply);
+    Outcome::Removed
+}
+
+/// A forward half alone: replies do not find it, so it goes however busy it is.
+#[inline(always)]
+fn remove_half<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F::Addr>, out: &Half<F>, now: u32) -> Outcome {
+    let taken_over = out.word.dying();
+    if !taken_over && since(now, out.created) < CLAIM_GRACE || !mark(store, key, out, now) {
+        return Outcome::Kept;
+    }
+    store.remove(key);
     Outcome::Removed
 }
 
@@ -91,10 +108,7 @@ pub fn remove_orphan<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F:
     let Some(back) = store.get(key) else { return Outcome::Absent };
     let original = key.original(back.nat_addr, back.word.port);
     let paired = store.get(&original).is_some_and(|out| out.nat_addr == key.daddr && out.word.port == key.dport);
-    if paired || back.word.dying() || now.wrapping_sub(back.created) < CLAIM_GRACE {
-        return Outcome::Kept;
-    }
-    if !store.swap_word(key, back.word, dying(back.word)) {
+    if paired || since(now, back.created) < CLAIM_GRACE || !mark(store, key, &back, now) {
         return Outcome::Kept;
     }
     store.remove(key);
@@ -107,13 +121,22 @@ pub fn restart<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F::Addr>
     let Some(out) = store.get(key) else { return };
     let reply = key.reply(out.nat_addr, out.word.port);
     let ended = seen::FIN | seen::RST;
-    if let Some(back) = store.get(&reply)
-        && back.word.seen & ended != 0
-    {
-        store.swap_word(&reply, back.word, Word { seen: 0, ..back.word });
+    if store.get(&reply).is_some_and(|back| belongs::<F>(&back, key) && back.word.seen & ended != 0) {
+        store.clear(&reply, Word { seen: u8::MAX, ..Word::default() });
     }
     if out.word.seen & ended != 0 {
-        store.swap_word(key, out.word, Word { seen: seen::SYN, ..out.word });
+        store.clear(key, Word { seen: !seen::SYN, ..Word::default() });
+    }
+}
+
+#[inline(always)]
+fn ends<F: Family>(protocol: u8, out: &Half<F>, back: &Half<F>, now: u32, why: Why<'_>) -> bool {
+    let state = State::of(protocol, out.word.seen, back.word.seen);
+    let idle = since(now, later(out.last_seen, back.last_seen));
+    match why {
+        Why::Idle(timeouts) => idle >= state.timeout(protocol, timeouts),
+        Why::Reclaim => matches!(state, State::Closed) && idle >= RECLAIM_AFTER,
+        Why::Revoked => true,
     }
 }
 
@@ -123,13 +146,40 @@ fn belongs<F: Family>(back: &Half<F>, key: &FlowKey<F::Addr>) -> bool {
 }
 
 #[inline(always)]
-fn spoke<F: Family, S: FlowStore<F>>(store: &S, key: &FlowKey<F::Addr>, before: u32) -> bool {
-    store.get(key).is_some_and(|half| half.last_seen != before)
+fn spoke<F: Family, S: FlowStore<F>>(store: &S, key: &FlowKey<F::Addr>, before: &Half<F>) -> bool {
+    store.get(key).is_some_and(|half| half.last_seen != before.last_seen)
 }
 
+/// Sets `dying` if the word still is what was read; a mark that somebody else made must be abandoned.
 #[inline(always)]
-const fn dying(word: Word) -> Word {
-    Word { state: word.state | state::DYING, ..word }
+fn mark<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F::Addr>, half: &Half<F>, now: u32) -> bool {
+    if half.word.dying() && !abandoned(half.word, now) {
+        return false;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "seconds modulo 64")]
+    let since = now as u8 & state::SINCE;
+    let state = half.word.state & state::REPLY | state::DYING | since;
+    store.swap_word(key, half.word, Word { state, ..half.word })
+}
+
+/// Takes our mark back, with what packets wrote into the word meanwhile left in it.
+#[inline(always)]
+fn revive<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F::Addr>) {
+    store.clear(key, Word { state: state::DYING | state::SINCE, ..Word::default() });
+}
+
+/// Ages near 64 are those of a mark that a CPU whose second began a little earlier has just made.
+#[inline(always)]
+const fn abandoned(word: Word, now: u32) -> bool {
+    let age = now.wrapping_sub(word.state as u32) & state::SINCE as u32;
+    age >= ABANDONED_AFTER && age <= state::SINCE as u32 - ABANDONED_AFTER
+}
+
+/// Seconds since `then`; 0 if another CPU, whose second began a little earlier, wrote it.
+#[inline(always)]
+const fn since(now: u32, then: u32) -> u32 {
+    let age = now.wrapping_sub(then);
+    if age > u32::MAX / 2 { 0 } else { age }
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::{
     abi::{
         config::{Config, MAX_EGRESS},
         family::{Family, V4, V6},
-        flow::{FlowKey, Word},
+        flow::{FlowKey, Word, state},
     },
     ecmp::rendezvous::choose,
     verdict::Drop,
@@ -68,6 +68,15 @@ pub struct Opened<F: Family> {
     pub adopted: bool,
 }
 
+/// No flow could be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub reason: Drop,
+    /// Ports that were tried; none if all were found taken a moment ago.
+    pub tries: u32,
+}
+
 /// Opens the flow of a packet with the outbound `key` that showed `seen`; `now` in seconds of the datapath's clock.
 #[inline(always)]
 pub fn open<F: Pool, S: FlowStore<F>>(
@@ -76,7 +85,7 @@ pub fn open<F: Pool, S: FlowStore<F>>(
     key: &FlowKey<F::Addr>,
     seen: u8,
     now: u32,
-) -> Result<Opened<F>, Drop> {
+) -> Result<Opened<F>, Refused> {
     let (pool, len) = F::egress(config);
     let ports = Ports::new(config, key, now);
     let mut not = None;
@@ -88,7 +97,7 @@ pub fn open<F: Pool, S: FlowStore<F>>(
         if store.exhausted(&reply) {
             continue;
         }
-        let inside = Word { port: key.sport, ..Word::default() };
+        let inside = Word { port: key.sport, seen: 0, state: state::REPLY };
         for i in 0..TRIES {
             reply.dport = ports.nth(i);
             tries += 1;
@@ -98,14 +107,15 @@ pub fn open<F: Pool, S: FlowStore<F>>(
             }
             match claim {
                 Insert::Done => return forward(store, key, &reply, seen, now, tries),
-                Insert::Full => return Err(Drop::TableFull),
+                Insert::Full => return Err(Refused { reason: Drop::TableFull, tries }),
                 Insert::Exists => {}
             }
         }
         reply.dport = 0;
         store.remember_exhausted(&reply);
     }
-    Err(if not.is_none() { Drop::NoEgressAddress } else { Drop::PortsExhausted })
+    let reason = if not.is_none() { Drop::NoEgressAddress } else { Drop::PortsExhausted };
+    Err(Refused { reason, tries })
 }
 
 #[inline(always)]
@@ -116,12 +126,12 @@ fn forward<F: Pool, S: FlowStore<F>>(
     seen: u8,
     now: u32,
     tries: u32,
-) -> Result<Opened<F>, Drop> {
+) -> Result<Opened<F>, Refused> {
     match store.insert_new(key, reply.daddr, Word { port: reply.dport, seen, state: 0 }, now) {
         Insert::Done => Ok(Opened { nat_addr: reply.daddr, port: reply.dport, tries, adopted: false }),
         Insert::Full => {
             store.remove(reply);
-            Err(Drop::TableFull)
+            Err(Refused { reason: Drop::TableFull, tries })
         }
         Insert::Exists => {
             store.remove(reply);
@@ -129,7 +139,7 @@ fn forward<F: Pool, S: FlowStore<F>>(
                 Some(winner) if !winner.word.dying() => {
                     Ok(Opened { nat_addr: winner.nat_addr, port: winner.word.port, tries, adopted: true })
                 }
-                _ => Err(Drop::FlowBusy),
+                _ => Err(Refused { reason: Drop::FlowBusy, tries }),
             }
         }
     }

@@ -13,7 +13,8 @@ use crate::{
 /// Ports tried per egress address: at 90 % use 0.9^64 = 0.1 % find none.
 pub const TRIES: u32 = 64;
 
-/// A keyed random start and step through the range (RFC 6056 §3.3.4, double hashing).
+/// A keyed random start and step through the range (RFC 6056 §3.3.4, double hashing). Steps are so short that all candidates
+/// lie within one round: none comes twice unless the range has fewer ports than are tried.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     min: u32,
@@ -37,21 +38,24 @@ impl Ports {
         let icmp = key.proto == proto::ICMP || key.proto == proto::ICMPV6;
         let (min, max) = if icmp { (0, config.icmp_max) } else { (config.port_min, config.port_max) };
         let (min, max) = (u32::from(min), u32::from(max));
-        let span = max.wrapping_sub(min).wrapping_add(1).max(1);
+        let span = max.saturating_sub(min) + 1;
+        let longest = if span < TRIES { 1 } else { span / TRIES };
         let sport = u32::from(key.sport);
         let keep = config.flags & flags::PRESERVE_PORT != 0 && sport >= min && sport <= max;
         #[expect(clippy::cast_possible_truncation, reason = "two halves of the hash")]
         let (low, high) = (hash as u32, (hash >> 32) as u32);
-        Self { min, span, start: low % span, step: (high % span) | 1, keep: if keep { sport } else { NONE } }
+        Self { min, span, start: low % span, step: 1 + high % longest, keep: if keep { sport } else { NONE } }
     }
 
     /// The `i`-th candidate.
     #[inline(always)]
     #[must_use]
     pub const fn nth(&self, i: u32) -> u16 {
-        let port = if i == 0 && self.keep != NONE {
+        let kept = self.keep != NONE;
+        let port = if kept && i == 0 {
             self.keep
         } else {
+            let i = i - kept as u32;
             self.min + self.start.wrapping_add(i.wrapping_mul(self.step)) % self.span
         };
         #[expect(clippy::cast_possible_truncation, reason = "min + span is at most 65536")]

@@ -37,6 +37,8 @@ pub trait FlowStore<F: Family> {
     fn insert_new(&mut self, key: &FlowKey<F::Addr>, nat_addr: F::Addr, word: Word, now: u32) -> Insert;
     /// Replaces the word if it still is `from`.
     fn swap_word(&mut self, key: &FlowKey<F::Addr>, from: Word, to: Word) -> bool;
+    /// Takes bits out of the word, whatever else of it changes at the same time.
+    fn clear(&mut self, key: &FlowKey<F::Addr>, bits: Word);
     /// Removes a half.
     fn remove(&mut self, key: &FlowKey<F::Addr>);
     /// Removes the closed flow that holds this reply key, see [`crate::conntrack::removal::Why::Reclaim`].

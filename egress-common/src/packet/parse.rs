@@ -122,7 +122,7 @@ impl Parse for V4 {
             len: u32::from(u16::from_be_bytes(ip.total_len)),
             wire_len: 0,
         };
-        check_len(packet, &mut parsed, Self::HEADER)?;
+        check_len(packet, &mut parsed, u32::from(ip.version_ihl & 0xf) * 4)?;
         if frag & (MORE_FRAGMENTS | OFFSET) != 0 {
             parsed.kind = Kind::Other(Drop::Fragment);
         } else if ip.version_ihl != 0x45 {
@@ -157,7 +157,7 @@ impl Parse for V6 {
         check_len(packet, &mut parsed, Self::HEADER)?;
         match ip.next {
             proto::FRAGMENT => parsed.kind = Kind::Other(Drop::Fragment),
-            proto::HOP_BY_HOP => parsed.kind = hop_by_hop(packet),
+            proto::HOP_BY_HOP => parsed.kind = hop_by_hop(packet, parsed.len),
             proto::ROUTING | proto::DESTINATION => parsed.kind = Kind::Other(Drop::Options),
             _ => transport(packet, &mut parsed)?,
         }
@@ -167,10 +167,14 @@ impl Parse for V6 {
 
 /// Multicast listener messages carry a router-alert option before their ICMPv6 header (RFC 2710 §3).
 #[inline(always)]
-fn hop_by_hop<P: Packet>(packet: &P) -> Kind {
+fn hop_by_hop<P: Packet>(packet: &P, len: u32) -> Kind {
     let at = l4_at::<V6>();
     match (packet.read::<Short>(at), packet.read::<Short>(at + 8)) {
-        (Ok(options), Ok(icmp)) if options.first == [proto::ICMPV6, 0] && matches!(icmp.first[0], 130..=132 | 143) => {
+        (Ok(options), Ok(icmp))
+            if options.first == [proto::ICMPV6, 0]
+                && matches!(icmp.first[0], 130..=132 | 143)
+                && len >= V6::HEADER + 16 =>
+        {
             Kind::LinkControl
         }
         _ => Kind::Other(Drop::Options),
@@ -209,7 +213,9 @@ fn transport<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>) -> Result
         segment_len(packet, parsed, header);
     } else if parsed.proto == proto::UDP {
         let udp: Short = packet.read(at).map_err(malformed)?;
-        if room < 8 {
+        let said = u32::from(u16::from_be_bytes(udp.third));
+        // A super-packet may be longer than the field can say.
+        if room < 8 || (packet.gso_size() == 0 && (said < 8 || said > room)) {
             return Err(Drop::Malformed);
         }
         parsed.sport = u16::from_be_bytes(udp.first);
@@ -238,9 +244,10 @@ const fn tcp_seen(flags: u8) -> u8 {
     (flags >> 1 & seen::SYN) | (flags << 1 & seen::FIN) | (flags & seen::RST) | (flags >> 1 & seen::ACK)
 }
 
-/// RFC 792 types, RFC 4443 and RFC 4861 types.
+/// What an ICMP type asks for: RFC 792 types, RFC 4443 and RFC 4861 types.
 #[inline(always)]
-const fn icmp_kind<F: Family>(kind: u8) -> Kind {
+#[must_use]
+pub const fn icmp_kind<F: Family>(kind: u8) -> Kind {
     if F::V6 {
         match kind {
             128 => Kind::EchoRequest,

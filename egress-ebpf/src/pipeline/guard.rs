@@ -1,15 +1,18 @@
 //! The last look at what the kernel sends to the external network: nothing leaves from an address that may not. What the
 //! programs redirect to the interface's peer does not come by here; it is translated by construction.
 
-use aya_ebpf::bindings::TC_ACT_OK;
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{bindings::TC_ACT_OK, helpers::bpf_skb_load_bytes};
 use egress_common::{
     abi::{
         family::{Address, V4, V6},
         policy::local,
     },
     packet::{
-        Packet,
-        header::{ETHERNET, IPV4, IPV6},
+        Packet, Plain,
+        header::{ETHERNET, IPV4, IPV6, Short},
+        parse::{Kind, icmp_kind},
     },
     verdict::Drop,
 };
@@ -43,7 +46,42 @@ pub(crate) fn run(skb: Skb) -> i32 {
 fn ip<F: Maps + Wire>(skb: Skb) -> bool {
     let Ok(src) = skb.read::<F::Addr>(ETHERNET + F::SRC) else { return false };
     let Ok(dst) = skb.read::<F::Addr>(ETHERNET + F::DST) else { return false };
-    own::<F>(&src) || (F::V6 && src.is_link_local()) || F::no_snat(&src) || F::no_snat(&dst)
+    if own::<F>(&src) {
+        return !quotes_inside::<F>(skb);
+    }
+    (F::V6 && src.is_link_local()) || F::no_snat(&src) || F::no_snat(&dst)
+}
+
+/// Whether it is an ICMP error about a packet that is not to an own address. The kernel sends one when it cannot forward what
+/// was translated already, and quotes it as it is then, with the Pod's address.
+#[inline(always)]
+fn quotes_inside<F: Maps + Wire>(skb: Skb) -> bool {
+    let protocol_at = ETHERNET + if F::V6 { 6 } else { 9 };
+    let (Ok(first), Ok(protocol)) = (skb.read::<u8>(ETHERNET), skb.read::<u8>(protocol_at)) else { return true };
+    if protocol != F::ICMP {
+        return false;
+    }
+    let icmp = ETHERNET + if F::V6 { F::HEADER } else { u32::from(first & 0xf) * 4 };
+    let Some(kind) = load::<u8>(skb, icmp) else { return true };
+    if icmp_kind::<F>(kind) != Kind::Other(Drop::IcmpError) {
+        return false;
+    }
+    let quoted = icmp + size_of::<Short>() as u32;
+    let (Some(src), Some(dst)) = (load::<F::Addr>(skb, quoted + F::SRC), load::<F::Addr>(skb, quoted + F::DST)) else {
+        return true;
+    };
+    !own::<F>(&dst) && !F::no_snat(&src) && !F::no_snat(&dst)
+}
+
+/// Reads where the header's length decides, and beyond what [`Skb::ethertype`] made readable.
+#[inline(always)]
+fn load<T: Plain>(skb: Skb, at: u32) -> Option<T> {
+    let mut value = MaybeUninit::<T>::zeroed();
+    let size = size_of::<T>() as u32;
+    // SAFETY: the context is valid and `value` has `size` bytes.
+    let missing = unsafe { bpf_skb_load_bytes(skb.raw().cast(), at, value.as_mut_ptr().cast(), size) };
+    // SAFETY: any bytes are a T.
+    (missing == 0).then(|| unsafe { value.assume_init() })
 }
 
 /// The kernel may ask for a neighbour in the name of any address it has: only external ones may be heard outside.

@@ -34,7 +34,7 @@ fn packet<F: Stack>(skb: Skb) -> i32 {
         && let Some(entry) = Entry::<F>::touch(&packet.key(IN), packet.seen, now.s)
     {
         entry.count(packet.len);
-        let nat = entry.nat();
+        let nat = entry.nat;
         let leg = Leg::of::<F>(config, End::Destination);
         return match next_hop::<F>(skb, &packet.src, &nat.0, &leg, now) {
             // SAFETY: the slot belongs to this CPU.

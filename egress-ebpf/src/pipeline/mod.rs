@@ -66,14 +66,11 @@ fn arrive<F: Maps>(skb: Skb) -> Result<Arrived<F>, i32> {
     }
 }
 
-/// Whether a packet stays on its link: discovery, multicast, link-local, sources that no packet may have. The kernel's alone.
+/// Whether a packet stays on its link: multicast, link-local, sources that no packet may have. The kernel's alone. Discovery
+/// to an own address is for [`own`]; to any other unicast address it is nobody's: the kernel would forward it.
 #[inline(always)]
 fn link_only<F: Maps>(packet: &Parsed<F>) -> bool {
-    packet.kind == Kind::LinkControl
-        || packet.dst.is_special()
-        || packet.src.is_special()
-        || packet.dst.is_link_local()
-        || packet.src.is_link_local()
+    packet.dst.is_special() || packet.src.is_special() || packet.dst.is_link_local() || packet.src.is_link_local()
 }
 
 /// A packet to one of the gateway's own addresses that belongs to no flow. The kernel must not answer RST or "port

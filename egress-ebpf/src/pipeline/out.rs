@@ -146,7 +146,7 @@ fn established<F: Outbound>(skb: Skb) -> i32 {
     };
     entry.count(packet.len);
     // SAFETY: the slot belongs to this CPU.
-    translated(skb, &packet, unsafe { &mut *hop }, &leg, End::Source, entry.nat(), now)
+    translated(skb, &packet, unsafe { &mut *hop }, &leg, End::Source, entry.nat, now)
 }
 
 #[inline(always)]
@@ -196,11 +196,12 @@ fn open<F: Outbound>(skb: Skb) -> i32 {
             count::add(Counter::FlowsCreated, u64::from(!flow.adopted));
             OPENED
         }
-        Err(reason) => {
-            if reason == Drop::PortsExhausted {
+        Err(refused) => {
+            count::add(Counter::PortTries, u64::from(refused.tries));
+            if refused.reason == Drop::PortsExhausted && refused.tries != 0 {
                 events::exhausted::<F>(&key, now.s);
             }
-            count::drop(reason)
+            count::drop(refused.reason)
         }
     }
 }

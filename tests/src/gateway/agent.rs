@@ -2,7 +2,8 @@
 
 use std::env;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::Gateway;
 use crate::Lab;
-use crate::system::{locked, process};
+use crate::system::{cleanup, locked, process};
 
 const READY: Duration = Duration::from_secs(20);
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -28,6 +29,21 @@ pub fn agent_binary() -> PathBuf {
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/egress-agent")),
         PathBuf::from,
     )
+}
+
+/// Where the agent of this lab's gateway keeps its pins.
+pub fn pins(lab: &Lab) -> Result<PathBuf> {
+    Ok(Path::new("/sys/fs/bpf/egress-ebpf").join(gateway_id(lab)?))
+}
+
+fn status(lab: &Lab) -> Result<PathBuf> {
+    Ok(Path::new("/run/egress-ebpf").join(format!("{}.json", gateway_id(lab)?)))
+}
+
+/// The gateway's id where it has no Pod: device and inode of its network namespace.
+fn gateway_id(lab: &Lab) -> Result<String> {
+    let file = lab.gateway.ns.path().metadata().context("the gateway's namespace")?;
+    Ok(format!("{}:{}", file.dev(), file.ino()))
 }
 
 /// How to start it.
@@ -196,6 +212,9 @@ impl Drop for Agent<'_> {
         let _ = self.kill9();
         // The pins would outlive the namespace.
         let _ = run(self.lab, self.options.program(), &["detach"]);
+        for path in [pins(self.lab), status(self.lab)].into_iter().flatten() {
+            cleanup::remove(&path);
+        }
     }
 }
 
@@ -206,6 +225,9 @@ fn run(lab: &Lab, program: PathBuf, arguments: &[&str]) -> Result<process::Outpu
 }
 
 fn start(lab: &Lab, options: &AgentOptions) -> Result<(Child, Arc<Log>)> {
+    // A signal ends this process without a `Drop`.
+    cleanup::register(&pins(lab)?);
+    cleanup::register(&status(lab)?);
     let mut command = if options.as_pod {
         let mut command = lab.gateway.ns.command(options.program())?;
         process::keep_only_capabilities(&mut command, POD_CAPABILITIES);

@@ -3,7 +3,7 @@
 mod agent;
 mod kernel;
 
-pub use self::agent::{Agent, AgentOptions, Refusal, agent_binary};
+pub use self::agent::{Agent, AgentOptions, Refusal, agent_binary, pins};
 pub use self::kernel::KernelGateway;
 
 /// A gateway that runs in a lab; its end is its `Drop`.

@@ -35,13 +35,13 @@ pub fn prepare() -> Result<()> {
     .map_err(|error| anyhow!(error))
 }
 
-/// Removes `path` (a namespace's mount or a folder) if the process ends before [`remove`] did.
-pub(super) fn register(path: &Path) {
+/// Removes `path` (a namespace's mount, a folder or a file) if the process ends before [`remove`] did.
+pub(crate) fn register(path: &Path) {
     locked(&PATHS).insert(path.to_owned());
 }
 
-/// Removes a namespace's mount or a folder; what is gone already is fine.
-pub(super) fn remove(path: &Path) {
+/// Removes a namespace's mount, a folder or a file; what is gone already is fine.
+pub(crate) fn remove(path: &Path) {
     if path.is_dir() {
         let _ = fs::remove_dir_all(path);
     } else {

@@ -1,1 +1,5 @@
-
+mod abandoned;
+mod clock;
+mod orphans;
+mod races;
+mod rules;

@@ -1,1 +1,2 @@
-
+mod bijection;
+mod outcomes;

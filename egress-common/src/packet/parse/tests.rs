@@ -1,1 +1,4 @@
-
+mod garbage;
+mod golden;
+mod lengths;
+mod shape;

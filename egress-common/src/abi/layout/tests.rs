@@ -1,0 +1,127 @@
+//! What reads the maps without this code (`bpftool`, scripts) relies on these places.
+
+use core::mem::offset_of;
+
+use std::collections::HashSet;
+
+use super::*;
+use crate::{
+    abi::{
+        config::{MAX_EGRESS, Timeouts},
+        family::Family,
+        flow::{FlowKey, Word, seen, state},
+        order::Head,
+    },
+    verdict::{Counter, Counters, Drop, Drops},
+};
+
+#[test]
+fn keys() {
+    assert_eq!((size_of::<FlowKey4>(), size_of::<FlowKey6>()), (16, 40));
+    macro_rules! places {
+        ($key:ty) => {
+            [
+                offset_of!($key, saddr),
+                offset_of!($key, daddr),
+                offset_of!($key, sport),
+                offset_of!($key, dport),
+                offset_of!($key, proto),
+                offset_of!($key, dir),
+                offset_of!($key, zone),
+            ]
+        };
+    }
+    assert_eq!(places!(FlowKey4), [0, 4, 8, 10, 12, 13, 14]);
+    assert_eq!(places!(FlowKey6), [0, 16, 32, 34, 36, 37, 38]);
+}
+
+#[test]
+fn values() {
+    assert_eq!((size_of::<FlowValue<V4>>(), size_of::<FlowValue<V6>>()), (32, 48));
+    assert_eq!((align_of::<FlowValue<V4>>(), align_of::<FlowValue<V6>>()), (8, 8));
+    macro_rules! places {
+        ($family:ty) => {
+            [
+                offset_of!(FlowValue<$family>, nat_addr),
+                offset_of!(FlowValue<$family>, word),
+                offset_of!(FlowValue<$family>, last_seen),
+                offset_of!(FlowValue<$family>, created),
+                offset_of!(FlowValue<$family>, packets),
+                offset_of!(FlowValue<$family>, bytes),
+            ]
+        };
+    }
+    assert_eq!(places!(V4), [0, 4, 8, 12, 16, 24]);
+    assert_eq!(places!(V6), [0, 16, 20, 24, 32, 40]);
+}
+
+/// No byte of a key or value is padding: the fields fill it.
+#[test]
+fn no_padding() {
+    fn fields<F: Family>() -> (usize, usize) {
+        let key = 2 * size_of::<F::Addr>() + 2 + 2 + 1 + 1 + 2;
+        (key, size_of::<F::Addr>() + size_of::<Word>() + 4 + 4 + size_of::<F::Pad>() + 8 + 8)
+    }
+    assert_eq!(fields::<V4>(), (size_of::<FlowKey4>(), size_of::<FlowValue<V4>>()));
+    assert_eq!(fields::<V6>(), (size_of::<FlowKey6>(), size_of::<FlowValue<V6>>()));
+}
+
+/// The word in memory is the number that is compared and swapped.
+#[test]
+fn word() {
+    assert_eq!(
+        (offset_of!(Word, port), offset_of!(Word, seen), offset_of!(Word, state), size_of::<Word>()),
+        (0, 2, 3, 4)
+    );
+    let word = Word { port: 0x1234, seen: 0x56, state: 0x78 };
+    assert_eq!((word.raw(), Word::from_raw(word.raw())), (0x7856_1234, word));
+    assert_eq!((seen::SYN, seen::FIN, seen::RST, seen::ACK), (1, 2, 4, 8));
+    assert_eq!((state::DYING, state::REPLY, state::SINCE), (0x80, 0x40, 0x3f));
+    assert!(
+        Word { state: state::DYING | state::REPLY, ..word }.dying() && !Word { state: state::REPLY, ..word }.dying()
+    );
+}
+
+/// A half carries packets of its own direction only, and none once its removal began.
+#[test]
+fn carries() {
+    for raw in 0..=u8::MAX {
+        let word = Word { state: raw, ..Word::default() };
+        assert_eq!(word.carries(crate::abi::flow::OUT), raw == 0);
+        assert_eq!(word.carries(crate::abi::flow::IN), raw == state::REPLY);
+    }
+}
+
+#[test]
+fn config_event_and_order() {
+    assert_eq!(offset_of!(Config, clock_offset_ns), 0, "tests move the clock through it");
+    assert_eq!((offset_of!(Config, timeouts), size_of::<Timeouts>()), (64, 32));
+    assert_eq!(
+        (offset_of!(Config, port_min), offset_of!(Config, port_max), offset_of!(Config, icmp_max)),
+        (96, 98, 100)
+    );
+    assert_eq!((offset_of!(Config, egress4), offset_of!(Config, egress6)), (152, 152 + 4 * MAX_EGRESS));
+    assert_eq!((size_of::<Event>(), offset_of!(Event, inside), offset_of!(Event, remote)), (48, 16, 32));
+    assert_eq!((size_of::<Head>(), offset_of!(Head, keys)), (16, 2));
+}
+
+/// The programs count by number, `stats` and `bpftool` read by name: both orders are one.
+#[test]
+fn totals() {
+    assert_eq!(size_of::<Drops>(), Drop::ALL.len() * 8);
+    assert_eq!(size_of::<Counters>(), Counter::ALL.len() * 8);
+    assert!(Drop::ALL.iter().enumerate().all(|(number, reason)| *reason as usize == number));
+    assert!(Counter::ALL.iter().enumerate().all(|(number, counter)| *counter as usize == number));
+    assert_eq!(offset_of!(Drops, no_mapping), Drop::NoMapping as usize * 8);
+    assert_eq!(offset_of!(Counters, events_lost), Counter::EventsLost as usize * 8);
+    let names: HashSet<_> = Drop::ALL.iter().map(|reason| reason.name()).collect();
+    assert_eq!(names.len(), Drop::ALL.len());
+}
+
+#[test]
+fn replies_and_originals() {
+    let key = FlowKey { saddr: [1; 4], daddr: [2; 4], sport: 3, dport: 4, proto: 6, dir: 0, zone: 7 };
+    let reply = key.reply([5; 4], 6);
+    assert_eq!(reply, FlowKey { saddr: [2; 4], daddr: [5; 4], sport: 4, dport: 6, proto: 6, dir: 1, zone: 7 });
+    assert_eq!(reply.original([1; 4], 3), key);
+}

@@ -1,0 +1,190 @@
+//! What becomes of an attempt, with nobody else about.
+
+use std::vec::Vec;
+
+use super::super::*;
+use crate::{
+    abi::{
+        config::flags,
+        flow::{OUT, seen},
+    },
+    conntrack::removal::RECLAIM_AFTER,
+    testing::{
+        actors::alone,
+        table::{Table, client, config},
+    },
+};
+
+type Key = FlowKey<[u8; 4]>;
+type Result4 = Result<Opened<V4>, Refused>;
+
+const EGRESS: [u8; 4] = [172, 17, 0, 11];
+
+fn attempt(table: &mut Table, config: &Config, key: &Key, now: u32) -> Result4 {
+    alone(table, |cpu| open(cpu, config, key, seen::SYN, now))
+}
+
+fn narrow(min: u16, max: u16, egress: &[u8]) -> Config {
+    Config { port_min: min, port_max: max, ..config(egress) }
+}
+
+#[test]
+fn both_halves() {
+    let (mut table, config) = (Table::new(8), config(&[11]));
+    let flow = attempt(&mut table, &config, &client(9, 4000), 77).unwrap();
+    table.check();
+    assert_eq!((flow.nat_addr, flow.tries, flow.adopted), (EGRESS, 1, false));
+    let out = table.find(&client(9, 4000)).unwrap();
+    let back = table.find(&client(9, 4000).reply(EGRESS, flow.port)).unwrap();
+    assert_eq!((out.word.seen, out.created, out.last_seen), (seen::SYN, 77, 77));
+    assert_eq!((back.word.seen, back.created, back.last_seen), (0, 77, 77));
+}
+
+#[test]
+fn kept_port_if_free() {
+    let mut table = Table::new(8);
+    let config = Config { flags: flags::PRESERVE_PORT, ..config(&[11]) };
+    assert_eq!(attempt(&mut table, &config, &client(9, 4000), 0).unwrap().port, 4000);
+    let second = attempt(&mut table, &config, &client(10, 4000), 0).unwrap();
+    assert!(second.port != 4000 && second.tries == 2);
+    assert_ne!(attempt(&mut table, &config, &client(9, 443), 0).unwrap().port, 443, "not in the range");
+    table.check();
+}
+
+/// One port serves many destinations, and each protocol for itself.
+#[test]
+fn ports_are_per_destination() {
+    let (mut table, config) = (Table::new(64), narrow(2000, 2000, &[11]));
+    let base = client(9, 4000);
+    for key in [
+        base,
+        Key { daddr: [1, 1, 1, 2], ..base },
+        Key { dport: 80, ..base },
+        Key { proto: 17, ..base },
+        Key { proto: 17, saddr: [10, 16, 0, 10], dport: 53, ..base },
+    ] {
+        assert_eq!(attempt(&mut table, &config, &key, 0).unwrap().port, 2000);
+    }
+    assert_eq!(attempt(&mut table, &config, &client(10, 4000), 0).unwrap_err().reason, Drop::PortsExhausted);
+    table.check();
+}
+
+#[test]
+fn no_address() {
+    let refused = attempt(&mut Table::new(8), &config(&[]), &client(9, 1), 0).unwrap_err();
+    assert_eq!(refused, Refused { reason: Drop::NoEgressAddress, tries: 0 });
+}
+
+/// At whatever insert the table fills up, nothing of the flow stays.
+#[test]
+fn full_table() {
+    let config = config(&[11]);
+    for room in 0..6 {
+        let mut table = Table::new(room);
+        for n in 0..4 {
+            let outcome = attempt(&mut table, &config, &client(n, 4000), 0);
+            table.check();
+            let fits = usize::from(n) * 2 + 2 <= room;
+            assert_eq!(
+                outcome.map(|_| ()),
+                if fits { Ok(()) } else { Err(Refused { reason: Drop::TableFull, tries: 1 }) }
+            );
+        }
+        assert_eq!(table.index.len(), room / 2 * 2);
+    }
+}
+
+/// The source's own address first, then the next of its ranking; then the drop, remembered for both.
+#[test]
+fn exhaustion() {
+    let (mut table, config) = (Table::new(1000), narrow(2000, 2002, &[11, 12, 13]));
+    let key = |n| client(9, n);
+    let flows: Vec<_> = (0..6).map(|n| attempt(&mut table, &config, &key(n), 0).unwrap()).collect();
+    let (first, second) = (flows[0].nat_addr, flows[5].nat_addr);
+    assert_ne!(first, second);
+    assert!(
+        flows[..3].iter().all(|flow| flow.nat_addr == first) && flows[3..].iter().all(|flow| flow.nat_addr == second)
+    );
+    assert_eq!(flows[3].tries, TRIES + 1, "every candidate of the first address");
+    table.check();
+
+    table.exhausted.clear();
+    let refused = attempt(&mut table, &config, &key(6), 0).unwrap_err();
+    assert_eq!(refused, Refused { reason: Drop::PortsExhausted, tries: ADDRESSES * TRIES });
+    let remembered = [first, second].map(|egress| key(6).reply(egress, 0));
+    assert!(table.exhausted.len() == 2 && remembered.iter().all(|reply| table.exhausted.contains_key(reply)));
+
+    let again = attempt(&mut table, &config, &key(7), 0).unwrap_err();
+    assert_eq!(again, Refused { reason: Drop::PortsExhausted, tries: 0 }, "found taken a moment ago");
+    assert!(attempt(&mut table, &config, &Key { dport: 80, ..key(8) }, 0).is_ok(), "another destination has its ports");
+    table.check();
+}
+
+#[test]
+fn remembered_address_is_passed_over() {
+    let (mut table, config) = (Table::new(64), config(&[11, 12]));
+    let first = attempt(&mut table, &config, &client(9, 1), 0).unwrap().nat_addr;
+    table.exhausted.insert(client(9, 2).reply(first, 0), 0);
+    let flow = attempt(&mut table, &config, &client(9, 2), 0).unwrap();
+    assert!(flow.nat_addr != first && flow.tries == 1);
+}
+
+/// A closed flow gives its port away, but not at once; a living one never does.
+#[test]
+fn reclaims() {
+    let config = narrow(2000, 2000, &[11]);
+    let ended = seen::ACK | seen::FIN;
+    for (seen, idle, want) in [
+        ((ended, ended), RECLAIM_AFTER, true),
+        ((ended, ended), RECLAIM_AFTER - 1, false),
+        ((seen::ACK, seen::RST), RECLAIM_AFTER, true),
+        ((seen::ACK, ended), 100_000, false),
+        ((seen::ACK, seen::ACK), 100_000, false),
+        ((seen::SYN, 0), 100_000, false),
+    ] {
+        let mut table = Table::new(8);
+        table.put(&client(10, 1), (EGRESS, 2000), seen, 100);
+        let outcome = attempt(&mut table, &config, &client(9, 4000), 100 + idle);
+        assert_eq!(outcome.is_ok(), want, "{seen:?} after {idle}");
+        table.check();
+        assert_eq!(table.find(&client(10, 1)).is_some(), !want);
+        assert_eq!(table.index.len(), 2);
+    }
+}
+
+/// Another CPU opened the flow since the packet was looked up.
+#[test]
+fn adopts() {
+    let (mut table, config) = (Table::new(64), config(&[11]));
+    table.put(&client(9, 4000), (EGRESS, 2000), (seen::SYN, 0), 0);
+    let flow = attempt(&mut table, &config, &client(9, 4000), 0).unwrap();
+    assert_eq!((flow.nat_addr, flow.port, flow.adopted), (EGRESS, 2000, true));
+    assert_eq!(table.index.len(), 2);
+    table.check();
+}
+
+/// A flow that is being removed has to go first.
+#[test]
+fn busy() {
+    let (mut table, config) = (Table::new(64), config(&[11]));
+    table.put(&client(9, 4000), (EGRESS, 2000), (seen::SYN, 0), 0);
+    table.at(&client(9, 4000)).unwrap().word.state = state::DYING;
+    assert_eq!(attempt(&mut table, &config, &client(9, 4000), 0).unwrap_err().reason, Drop::FlowBusy);
+    assert_eq!(table.index.len(), 2, "the claim was given back");
+}
+
+/// IPv6 and ICMP read their own part of the configuration.
+#[test]
+fn other_family_and_protocol() {
+    let mut config = Config { icmp_max: 5, ..config(&[11]) };
+    assert_eq!(V6::egress(&config).1, 0);
+    (config.egress6_len, config.egress6[0], config.external_gateway6) = (1, [7; 16], [8; 16]);
+    assert_eq!((V6::egress(&config).0[0], V6::gateways(&config)), ([7; 16], (&[0; 16], &[8; 16])));
+    let mut table = Table::new(64);
+    for id in 0..6 {
+        let key = Key { sport: id, dport: 0, proto: 1, ..client(9, 0) };
+        assert!(attempt(&mut table, &config, &key, 0).unwrap().port <= 5);
+    }
+    assert!(table.index.keys().all(|key| key.dir == OUT || key.sport == 0));
+    table.check();
+}

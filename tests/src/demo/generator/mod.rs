@@ -1,0 +1,135 @@
+//! A source of small packets that costs next to nothing, so that the gateway behind it is what is measured.
+//!
+//! The kernel makes the packets itself (`BPF_PROG_TEST_RUN` with `BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18) and hands them to
+//! an interface as if a driver had received them there. One thread does all: it makes the packets, and in the same system
+//! call the kernel takes them through the gateway and on to the receiver. Pinned to a CPU, it shows what one core can do.
+
+mod program;
+mod sys;
+
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
+
+use crate::packet::{build, proto};
+use crate::system::Netns;
+
+/// Packets that the kernel makes at once, as many as a driver's receive loop.
+const BATCH: u32 = 64;
+
+/// UDP flows that differ in their source port only.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Flows {
+    /// The sender.
+    pub(super) source: IpAddr,
+    /// Its first port.
+    pub(super) first_port: u16,
+    /// How many flows.
+    pub(super) count: u16,
+    /// The receiver.
+    pub(super) destination: (IpAddr, u16),
+    /// MAC addresses of the previous hop and of the interface that gets the packets.
+    pub(super) macs: ([u8; 6], [u8; 6]),
+    /// Bytes behind the UDP header.
+    pub(super) payload: usize,
+}
+
+impl Flows {
+    /// Every source port.
+    pub(super) fn ports(&self) -> impl Iterator<Item = u16> + use<> {
+        self.first_port..self.first_port + self.count
+    }
+
+    /// The frame of source port 0, as the router before the gateway sends it on.
+    fn frame(&self) -> Vec<u8> {
+        let datagram = build::udp((self.source, 0), self.destination, &vec![0; self.payload]);
+        let header = build::Header { ttl: 63, ..build::Header::new(self.source, self.destination.0, proto::UDP) };
+        build::ethernet(self.macs.1, self.macs.0, &header.packet(&datagram))
+    }
+}
+
+/// The program that fills the packets, and the packet that it starts from.
+#[derive(Debug)]
+pub(super) struct Generator {
+    program: OwnedFd,
+    frame: Vec<u8>,
+}
+
+impl Generator {
+    /// Loads the program.
+    pub(super) fn new(flows: &Flows) -> Result<Self> {
+        let frame = flows.frame();
+        let program = sys::load(&program::fill(&frame, flows.first_port, flows.count)?)?;
+        Ok(Self { program, frame })
+    }
+
+    /// Makes packets arrive at an interface.
+    pub(super) fn into_load<'ns>(self, ns: &'ns Netns, interface: &str) -> Result<Load<'ns>> {
+        Ok(Load { generator: self, ns, interface: ns.ifindex(interface)? })
+    }
+}
+
+/// A generator with the interface that its packets arrive at.
+#[derive(Debug)]
+pub(super) struct Load<'ns> {
+    generator: Generator,
+    ns: &'ns Netns,
+    interface: u32,
+}
+
+impl Load<'_> {
+    /// Sends so many packets, all on one CPU; returns the time that it took.
+    pub(super) fn send(&self, packets: u32) -> Result<Duration> {
+        let Generator { program, frame } = &self.generator;
+        self.ns.run(|| {
+            own_a_cpu()?;
+            sys::run_live(program, frame, self.interface, packets, BATCH)
+        })?
+    }
+}
+
+/// Keeps this thread on the last CPU it may use, and others from it as far as a priority can: then the work that the kernel
+/// puts off is done by this thread too, not by ksoftirqd, whose time would not be counted.
+fn own_a_cpu() -> Result<()> {
+    let this = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this).context("ask for the CPUs")?;
+    let last = (0..CpuSet::count()).rev().find(|cpu| allowed.is_set(*cpu).unwrap_or(false)).context("no CPU")?;
+    let mut cpus = CpuSet::new();
+    cpus.set(last).context("number of the CPU")?;
+    sched_setaffinity(this, &cpus).with_context(|| format!("stay on CPU {last}"))?;
+    // SAFETY: setpriority(2) with integers only; 0 is this thread.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) }).context("raise the priority")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::checksum::{self, Verdict};
+    use crate::packet::{Payload, parse_ethernet};
+
+    #[test]
+    fn a_frame_of_64_bytes_on_the_wire_with_right_checksums() {
+        let flows = Flows {
+            source: [10, 17, 0, 9].into(),
+            first_port: 20_000,
+            count: 1000,
+            destination: ([172, 17, 0, 100].into(), 7007),
+            macs: ([2; 6], [4; 6]),
+            payload: 18,
+        };
+        let frame = flows.frame();
+        assert_eq!(frame.len() + 4, 64);
+        let Some(Payload::Ip(ip)) = parse_ethernet(&frame).map(|it| it.payload) else { panic!("no IP packet") };
+        assert_eq!((ip.ttl, ip.ports()), (63, Some((0, 7007))));
+        let found = checksum::check(&ip, &frame[14..], false);
+        assert_eq!((found.header, found.transport), (Verdict::Right, Verdict::Right));
+        assert_eq!(flows.ports().last(), Some(20_999));
+    }
+}

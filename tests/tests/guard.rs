@@ -1,0 +1,6 @@
+//! Nothing of the inside leaves net1, whatever the packet.
+
+mod frames;
+mod kernel;
+mod odd;
+mod outside;

@@ -1,0 +1,131 @@
+//! What tests of the datapath on the wire share: an agent with the dual-stack sample, frames straight to the gateway's
+//! interfaces, and the table of drops.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::{Map, MapData, PerCpuArray};
+use egress_common::verdict::{COUNTERS, Counter, DROPS, Drop};
+use egress_tests::capture::{Captured, Direction};
+use egress_tests::gateway::Agent;
+use egress_tests::lab::{addresses::mac, names};
+use egress_tests::packet::Ip;
+use egress_tests::packet::build::{self, Header};
+use egress_tests::traffic::{PATIENCE, inject};
+use egress_tests::{Family, Host, Lab, eventually, oracle};
+use ipnet::IpNet;
+
+use crate::rig::{self, Files};
+
+/// The agent with the samples and these options.
+pub(crate) fn agent<'a>(lab: &'a Lab, more: &[(&str, &str)]) -> Result<Agent<'a>> {
+    let plain = Files::samples(lab)?.options();
+    Agent::start(lab, more.iter().fold(plain, |options, (option, value)| options.with(option, value)))
+}
+
+/// Hands a packet to the gateway's eth0, as the overlay would.
+pub(crate) fn into_eth0(lab: &Lab, packet: &[u8]) -> Result<()> {
+    frame_into_eth0(lab, &build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, packet))
+}
+
+/// Hands a frame to the gateway's eth0.
+pub(crate) fn frame_into_eth0(lab: &Lab, frame: &[u8]) -> Result<()> {
+    inject(&lab.node, names::INTERNAL_PORT, frame)
+}
+
+/// Hands a packet to the gateway's net1, as the external router would.
+pub(crate) fn into_net1(lab: &Lab, packet: &[u8]) -> Result<()> {
+    inject(&lab.node, names::EXTERNAL_PORT, &build::ethernet(mac::GATEWAY_OUTSIDE, mac::ROUTER, packet))
+}
+
+/// A UDP packet; TTL 63, as behind the overlay's router.
+pub(crate) fn udp(from: (IpAddr, u16), to: (IpAddr, u16), payload: &[u8]) -> Vec<u8> {
+    header(from.0, to.0, egress_tests::packet::proto::UDP).packet(&build::udp(from, to, payload))
+}
+
+/// A header with TTL 63.
+pub(crate) fn header(from: IpAddr, to: IpAddr, protocol: u8) -> Header {
+    Header { ttl: 63, ..Header::new(from, to, protocol) }
+}
+
+/// The address of a family.
+pub(crate) fn of<A: Into<IpAddr>, B: Into<IpAddr>>((v4, v6): (A, B), family: Family) -> IpAddr {
+    match family {
+        Family::V4 => v4.into(),
+        Family::V6 => v6.into(),
+    }
+}
+
+/// The number of the family's ICMP.
+pub(crate) const fn icmp(family: Family) -> u8 {
+    match family {
+        Family::V4 => egress_tests::packet::proto::ICMP,
+        Family::V6 => egress_tests::packet::proto::ICMPV6,
+    }
+}
+
+fn totals<const N: usize>(lab: &Lab, map: &str) -> Result<[u64; N]> {
+    let table: PerCpuArray<_, [u64; N]> = Map::PerCpuArray(MapData::from_pin(rig::map(lab, map)?)?).try_into()?;
+    let mut sum = [0; N];
+    for cpu in table.get(&0, 0)?.iter() {
+        sum.iter_mut().zip(cpu).for_each(|(sum, one)| *sum += one);
+    }
+    Ok(sum)
+}
+
+/// Drops by their names, those that are not zero; straight from the map, which is quicker than `stats`.
+pub(crate) fn drops(lab: &Lab) -> Result<BTreeMap<&'static str, u64>> {
+    let all = Drop::ALL.iter().map(|it| it.name()).zip(totals::<DROPS>(lab, "DROPS")?);
+    Ok(all.filter(|(_, count)| *count > 0).collect())
+}
+
+/// A counter.
+pub(crate) fn counter(lab: &Lab, counter: Counter) -> Result<u64> {
+    Ok(totals::<COUNTERS>(lab, "COUNTERS")?[counter as usize])
+}
+
+/// Does `work` and waits until it has raised the drop counter `reason` by `count`, and no other one.
+pub(crate) fn dropped(lab: &Lab, reason: &str, count: u64, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let before = drops(lab)?;
+    work()?;
+    let more = |now: &BTreeMap<&'static str, u64>| -> BTreeMap<&'static str, u64> {
+        let since = now.iter().map(|(name, count)| (*name, count - before.get(name).unwrap_or(&0)));
+        since.filter(|(_, count)| *count > 0).collect()
+    };
+    let mut seen = BTreeMap::new();
+    let came = eventually("the drop was counted", PATIENCE, || {
+        seen = more(&drops(lab)?);
+        Ok(seen.values().sum::<u64>() >= count)
+    });
+    ensure!(came.is_ok() && seen == BTreeMap::from([(reason, count)]), "wanted {reason} {count}, counted {seen:?}");
+    Ok(())
+}
+
+/// Frames that passed an interface in this direction.
+pub(crate) fn passed(frames: &[Captured], direction: Direction) -> impl Iterator<Item = (&Captured, &Ip)> {
+    frames.iter().filter(move |it| it.direction == direction).filter_map(|it| Some((it, it.ip()?)))
+}
+
+/// What was seen outside names nobody inside, and no checksum is wrong.
+pub(crate) fn ensure_clean(outside: &[Captured], allowed: &[IpNet]) -> Result<()> {
+    let leaks = oracle::leaks(outside, allowed);
+    ensure!(leaks.is_empty(), "outside: {leaks:?}");
+    let report = oracle::checksums(outside);
+    ensure!(report.wrong.is_empty(), "{:?}", report.wrong);
+    ensure!(report.real + report.unfinished > 0, "nothing was captured");
+    Ok(())
+}
+
+/// Whether a frame holds these bytes.
+pub(crate) fn holds(frame: &Captured, mark: &[u8]) -> bool {
+    frame.bytes.windows(mark.len()).any(|it| it == mark)
+}
+
+/// The MAC of a client.
+pub(crate) fn mac_of(host: &Host) -> Result<[u8; 6]> {
+    let text = host.ns.sh("ip -br link show dev eth0")?;
+    let mac = text.split_whitespace().nth(2).context("no MAC")?;
+    let bytes: Vec<u8> = mac.split(':').map(|it| u8::from_str_radix(it, 16)).collect::<Result<_, _>>()?;
+    bytes.try_into().ok().context("not six bytes")
+}
