@@ -10,7 +10,7 @@ use egress_tests::traffic::{Call, udp};
 use egress_tests::{Family, Host, Lab, LabConfig, eventually, skip};
 
 use crate::lab::{ensure_from, exchange_all};
-use crate::rig::{FOLLOW, Files, NEEDS, PORT, complaints, flows, stat, with_egress, CLUSTER};
+use crate::rig::{CLUSTER, FOLLOW, Files, NEEDS, PORT, complaints, flows, stat, with_egress};
 
 const ENTRIES: [&str; 3] =
     ["172.17.0.11,fd00:172:17::11", "172.17.0.12,fd00:172:17::12", "172.17.0.13,fd00:172:17::13"];
@@ -123,7 +123,9 @@ fn an_address_that_goes_takes_only_its_own_flows_and_comes_back() -> Result<()> 
     let (lab, files) = three(LabConfig::default())?;
     let agent = Agent::start(&lab, files.options())?;
     let (v4, v6) = (Clients::of(&lab, Family::V4)?, Clients::of(&lab, Family::V6)?);
-    for (mut clients, gone, net) in [(v4, "172.17.0.12", "172.17.0.12/16"), (v6, "fd00:172:17::12", "fd00:172:17::12/64")] {
+    for (mut clients, gone, net) in
+        [(v4, "172.17.0.12", "172.17.0.12/16"), (v6, "fd00:172:17::12", "fd00:172:17::12/64")]
+    {
         let gone: IpAddr = gone.parse()?;
         let before = clients.seen()?;
         let hit = before.values().filter(|it| it.ip() == gone).count();

@@ -129,7 +129,10 @@ fn dumps_have_names_and_agree_with_flows() -> Result<()> {
             assert_eq!(address(&out["value"]["nat_addr"]), Some(flow.egress));
             assert_eq!(out["key"]["dport"], flow.remote_port.unwrap_or(0));
             assert_eq!(out["value"]["word"]["port"], flow.egress_port);
-            assert_eq!((&out["value"]["packets"], &out["value"]["bytes"]), (&flow.packets.out.into(), &flow.bytes.out.into()));
+            assert_eq!(
+                (&out["value"]["packets"], &out["value"]["bytes"]),
+                (&flow.packets.out.into(), &flow.bytes.out.into())
+            );
             let back = of(1, ("daddr", flow.egress), ("dport", flow.egress_port))?;
             assert_eq!(address(&back["value"]["nat_addr"]), Some(flow.inside));
             assert_eq!(back["value"]["packets"], flow.packets.inward);
@@ -142,7 +145,8 @@ fn dumps_have_names_and_agree_with_flows() -> Result<()> {
         let dump = json(&["map", "dump", "pinned", path(&map(&lab, name)?)?])?;
         let cpus = dump[0]["formatted"]["values"].as_array().with_context(|| dump.to_string())?;
         for field in fields {
-            let sum: u64 = cpus.iter().map(|cpu| cpu["value"][field].as_u64()).sum::<Option<_>>().context(dump.to_string())?;
+            let sum: u64 =
+                cpus.iter().map(|cpu| cpu["value"][field].as_u64()).sum::<Option<_>>().context(dump.to_string())?;
             assert_eq!(sum, stat(&lab, &format!("{group}/{field}"))?, "{field}");
         }
         assert!(bpftool(&["map", "dump", "pinned", path(&map(&lab, name)?)?])?.contains(fields[0]));

@@ -30,10 +30,8 @@ fn states(lab: &Lab) -> Result<Vec<(Family, String)>> {
 
 /// Waits until these states are left in both families, and checks that they stay.
 fn left(lab: &Lab, wanted: &[&str]) -> Result<()> {
-    let mut all: Vec<_> = Family::BOTH
-        .into_iter()
-        .flat_map(|family| wanted.iter().map(move |it| (family, named(it, family))))
-        .collect();
+    let mut all: Vec<_> =
+        Family::BOTH.into_iter().flat_map(|family| wanted.iter().map(move |it| (family, named(it, family)))).collect();
     all.sort();
     eventually(&format!("{wanted:?} are left"), FOLLOW, || Ok(states(lab)? == all))
         .with_context(|| format!("{:?}", states(lab)))
@@ -49,8 +47,7 @@ fn table4(lab: &Lab) -> Result<HashMap<MapData, FlowKey4, FlowValue<V4>>> {
 
 /// Entries of both tables, halves counted one by one.
 fn entries(lab: &Lab) -> Result<(usize, usize)> {
-    let v6: HashMap<_, FlowKey6, FlowValue<V6>> =
-        Map::HashMap(MapData::from_pin(map(lab, "FLOWS6")?)?).try_into()?;
+    let v6: HashMap<_, FlowKey6, FlowValue<V6>> = Map::HashMap(MapData::from_pin(map(lab, "FLOWS6")?)?).try_into()?;
     Ok((table4(lab)?.keys().count(), v6.keys().count()))
 }
 
@@ -63,7 +60,11 @@ fn half_open(lab: &Lab, family: Family) -> Result<()> {
     lab.far.ns.sh(&format!("{tool} -A INPUT -p tcp --dport 9 -j DROP"))?;
     let segment = build::tcp(from, to, (1, 0), 2, b"");
     let packet = build::Header::new(from.0, to.0, proto::TCP).packet(&segment);
-    inject(&lab.node, egress_tests::lab::names::INTERNAL_PORT, &build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, &packet))
+    inject(
+        &lab.node,
+        egress_tests::lab::names::INTERNAL_PORT,
+        &build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, &packet),
+    )
 }
 
 /// Everything that has a timeout of its own, in one lab: opened, then the clock passes each of them.
@@ -131,7 +132,8 @@ fn each_state_ends_in_its_time() -> Result<()> {
 /// Waits until the agent has looked through the whole table: it ended half a flow that was put there.
 fn swept(lab: &Lab) -> Result<()> {
     let mut table = table4(lab)?;
-    let marker = FlowKey4 { saddr: [192, 0, 2, 1], daddr: [192, 0, 2, 2], sport: 1, dport: 1, proto: 253, dir: IN, zone: 0 };
+    let marker =
+        FlowKey4 { saddr: [192, 0, 2, 1], daddr: [192, 0, 2, 2], sport: 1, dport: 1, proto: 253, dir: IN, zone: 0 };
     // The first may be ended by a look that had begun before.
     for _ in 0..2 {
         table.insert(marker, FlowValue::new([192, 0, 2, 3], Word::default(), 0), 0)?;

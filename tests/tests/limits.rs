@@ -159,7 +159,10 @@ fn ipv4_that_may_be_fragmented_arrives_whole_both_ways() -> Result<()> {
                 .collect();
             ensure!(pieces.len() == 2, "{mode}: {} fragments", pieces.len());
             for ip in pieces {
-                ensure!(ip.source == source && ip.length <= limit && ip.ttl == if limit == 1300 { 62 } else { 61 }, "{ip:?}");
+                ensure!(
+                    ip.source == source && ip.length <= limit && ip.ttl == if limit == 1300 { 62 } else { 61 },
+                    "{ip:?}"
+                );
             }
             // The echo of what came is as big again.
             let leaks = oracle::leaks(&outside.stop()?, &[]);
@@ -191,7 +194,8 @@ fn from_outside_both_are_dropped_by_name() -> Result<()> {
             // And the flow lives on.
             established(&lab, pod, family)?;
             let (inside, outside) = (inside.stop()?, outside.stop()?);
-            let ours = |it: &&Captured| it.direction == Direction::In && (holds(it, b"at its end") || holds(it, b"xxxxxx"));
+            let ours =
+                |it: &&Captured| it.direction == Direction::In && (holds(it, b"at its end") || holds(it, b"xxxxxx"));
             let seen: Vec<_> = inside.iter().chain(&outside).filter(ours).collect();
             ensure!(seen.is_empty(), "{seen:?}");
             ensure_clean(&outside, &[])?;

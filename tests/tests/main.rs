@@ -2,12 +2,20 @@
 //!
 //! A test begins with `if skip(&[Need::Root, …]) { return Ok(()); }`, builds its own lab and returns errors with `?`.
 
+mod addresses;
+mod allocation;
+mod bpftool;
+mod capabilities;
+mod commands;
+mod expiry;
 mod forwarding;
 mod guard;
 mod lab;
 mod limits;
 mod own;
-mod protocols;
 mod policy;
+mod protocols;
+mod refusals;
+mod restart;
 mod rig;
 mod wire;

@@ -11,7 +11,9 @@ use egress_tests::traffic::{Call, icmp, tcp, udp};
 use egress_tests::{Family, Host, Lab, LabConfig, skip};
 
 use crate::rig::{NEEDS, PORT, flows};
-use crate::wire::{agent, dropped, drops, ensure_clean, header, icmp as icmp_of, into_eth0, into_net1, of, udp as datagram};
+use crate::wire::{
+    agent, dropped, drops, ensure_clean, header, icmp as icmp_of, into_eth0, into_net1, of, udp as datagram,
+};
 
 /// Who reaches which of the gateway's addresses: outside knows no way to the inner one.
 fn ways<'a>(lab: &'a Lab, family: Family) -> Result<Vec<(&'a Host, IpAddr)>> {
@@ -57,7 +59,9 @@ fn what_does_not_listen_is_silent() -> Result<()> {
     for family in Family::BOTH {
         let (inner, outer) = (of(GATEWAY_INSIDE, family), of(GATEWAY_OUTSIDE, family));
         let (pod, server) = (lab.client("pod1")?.addr(family), lab.server.addr(family));
-        for (from, to, in_by_eth0) in [(pod, inner, true), (pod, outer, true), (server, outer, false), (server, inner, false)] {
+        for (from, to, in_by_eth0) in
+            [(pod, inner, true), (pod, outer, true), (server, outer, false), (server, inner, false)]
+        {
             let send = |packet: Vec<u8>| if in_by_eth0 { into_eth0(&lab, &packet) } else { into_net1(&lab, &packet) };
             let segment = |flags| build::tcp((from, 4000), (to, 9), (1, 1), flags, b"");
             // SYN, SYN and ACK, ACK, FIN and ACK, RST
@@ -146,7 +150,10 @@ fn addresses_of_others_are_not_ours() -> Result<()> {
             let other: IpAddr = other.parse()?;
             dropped(&lab, "not_ours", 2, || {
                 into_net1(&lab, &datagram((server, 53), (other, 4000), b"not yours"))?;
-                into_net1(&lab, &header(server, other, icmp_of(family)).packet(&build::echo_request(server, other, 1, 1, b"")))
+                into_net1(
+                    &lab,
+                    &header(server, other, icmp_of(family)).packet(&build::echo_request(server, other, 1, 1, b"")),
+                )
             })?;
         }
     }

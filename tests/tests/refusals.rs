@@ -12,7 +12,9 @@ use egress_tests::traffic::{Call, udp};
 use egress_tests::{Family, Lab, LabConfig, eventually, skip};
 
 use crate::lab::exchange_all;
-use crate::rig::{CLUSTER, FOLLOW, Files, GATEWAY, NEEDS, PORT, complaints, edited, id, pins, with_egress, with_no_snat};
+use crate::rig::{
+    CLUSTER, FOLLOW, Files, GATEWAY, NEEDS, PORT, complaints, edited, id, pins, with_egress, with_no_snat,
+};
 
 const VEG: &str = "gateway.yaml, document 3, VpcEgressGateway default/gateway2, ";
 const PROFILE: &str = "---
@@ -102,18 +104,27 @@ fn mistakes() -> Vec<Mistake> {
         ),
         Mistake::of(
             format!("{GATEWAY}{PROFILE}{{maxFlows: 1073741824}}\n"),
-            &["gateway.yaml, document 4, EgressGatewayProfile default/default, spec.maxFlows: 1073741824 flows need", "MiB"],
+            &[
+                "gateway.yaml, document 4, EgressGatewayProfile default/default, spec.maxFlows: 1073741824 flows need",
+                "MiB",
+            ],
         ),
         Mistake::of(
             format!("{GATEWAY}{PROFILE}{{portRange: {{min: 2000, max: 1000}}}}\n"),
             &["gateway.yaml, document 4, EgressGatewayProfile default/default, spec.portRange: 2000 to 1000 is empty"],
         ),
-        Mistake::of(edited(GATEWAY, "spec:\n  replicas: 1", "spec: [\n  replicas: 1"), &["gateway.yaml, document 3: line "]),
+        Mistake::of(
+            edited(GATEWAY, "spec:\n  replicas: 1", "spec: [\n  replicas: 1"),
+            &["gateway.yaml, document 3: line "],
+        ),
         Mistake::in_cluster(
             &edited(CLUSTER, "cidrBlock: 10.17.0.0/16,fd00:10:17::/112", "cidrBlock: 10.17.0.0"),
             &["cluster.yaml, document 3, Subnet subnet1, spec.cidrBlock: \"10.17.0.0\" has no prefix length"],
         ),
-        Mistake::in_cluster("", &["spec.internalSubnet: Subnet \"ovn-default\" is not in the files; known: underlay-dual"]),
+        Mistake::in_cluster(
+            "",
+            &["spec.internalSubnet: Subnet \"ovn-default\" is not in the files; known: underlay-dual"],
+        ),
         Mistake { text: None, ..Mistake::of(String::new(), &["gateway.yaml: No such file or directory"]) },
     ]
 }
@@ -122,7 +133,8 @@ fn mistakes() -> Vec<Mistake> {
 fn traces(lab: &Lab) -> Result<String> {
     let ns = &lab.gateway.ns;
     let kernel = ns.run(|| fs::read_to_string("/proc/sys/net/ipv4/ip_forward"))??;
-    let state = ["ip -4 rule", "ip -6 rule", "ip -4 route show table all", "tc filter show dev net1 ingress", "ip neigh"];
+    let state =
+        ["ip -4 rule", "ip -6 rule", "ip -4 route show table all", "tc filter show dev net1 ingress", "ip neigh"];
     let state: String = state.iter().map(|line| ns.sh(line)).collect::<Result<_>>()?;
     let status = Path::new("/run/egress-ebpf").join(format!("{}.json", id(lab)?));
     Ok(format!("{kernel}{state}{} {}", pins(lab)?.exists(), status.exists()))

@@ -41,7 +41,10 @@ impl Files {
 
     /// These texts.
     pub(crate) fn write(lab: &Lab, cluster: &str, gateway: &str) -> Result<Self> {
-        Ok(Self { cluster: lab.write_file("cluster.yaml", cluster)?, gateway: lab.write_file("gateway.yaml", gateway)? })
+        Ok(Self {
+            cluster: lab.write_file("cluster.yaml", cluster)?,
+            gateway: lab.write_file("gateway.yaml", gateway)?,
+        })
     }
 
     pub(crate) fn options(&self) -> AgentOptions {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use aya::maps::{Map, MapData, PerCpuArray};
 use egress_common::verdict::{COUNTERS, Counter, DROPS, Drop};
 use egress_tests::capture::{Captured, Direction};
@@ -13,7 +13,7 @@ use egress_tests::lab::{addresses::mac, names};
 use egress_tests::packet::Ip;
 use egress_tests::packet::build::{self, Header};
 use egress_tests::traffic::{PATIENCE, inject};
-use egress_tests::{Family, Host, Lab, eventually, oracle};
+use egress_tests::{Family, Lab, eventually, oracle};
 use ipnet::IpNet;
 
 use crate::rig::{self, Files};
@@ -120,12 +120,4 @@ pub(crate) fn ensure_clean(outside: &[Captured], allowed: &[IpNet]) -> Result<()
 /// Whether a frame holds these bytes.
 pub(crate) fn holds(frame: &Captured, mark: &[u8]) -> bool {
     frame.bytes.windows(mark.len()).any(|it| it == mark)
-}
-
-/// The MAC of a client.
-pub(crate) fn mac_of(host: &Host) -> Result<[u8; 6]> {
-    let text = host.ns.sh("ip -br link show dev eth0")?;
-    let mac = text.split_whitespace().nth(2).context("no MAC")?;
-    let bytes: Vec<u8> = mac.split(':').map(|it| u8::from_str_radix(it, 16)).collect::<Result<_, _>>()?;
-    bytes.try_into().ok().context("not six bytes")
 }

@@ -107,8 +107,7 @@ fn lacking() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let set = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let Some(set) = set.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()) else { return String::new() };
-    let lacks: Vec<&str> =
-        NEEDED.iter().filter(|(number, _)| set & 1 << number == 0).map(|(_, name)| *name).collect();
+    let lacks: Vec<&str> = NEEDED.iter().filter(|(number, _)| set & 1 << number == 0).map(|(_, name)| *name).collect();
     if lacks.is_empty() {
         return String::new();
     }

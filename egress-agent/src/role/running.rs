@@ -30,6 +30,8 @@ pub struct Running {
     size: TableSize,
     how: Attach,
     in_force: Option<(Desired, Observed)>,
+    /// A packet may have opened a flow by the old configuration just after the table was looked through: look once more.
+    cut_again: bool,
     attached: Attach,
     _lock: Lock,
 }
@@ -53,7 +55,18 @@ impl Running {
         let tables = Tables::open(&place.pins)?;
         warn_of_size(tables.capacity(&place.pins)?, size.flows);
         let ground = Ground::find(&tables, place.cookie, probe::csum_ipv6())?;
-        Ok(Self { place, programs, tables, ground, size, how, in_force: None, attached: how, _lock: lock })
+        Ok(Self {
+            place,
+            programs,
+            tables,
+            ground,
+            size,
+            how,
+            in_force: None,
+            cut_again: false,
+            attached: how,
+            _lock: lock,
+        })
     }
 
     /// Brings everything in line with the desired state. Nothing of the maps is changed if the configuration cannot be built.
@@ -82,7 +95,8 @@ impl Running {
                 self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
             }
         }
-        if self.in_force.as_ref().is_none_or(|(old, _)| may_cut(old, &desired)) {
+        let cutting = self.in_force.as_ref().is_none_or(|(old, _)| may_cut(old, &desired));
+        if cutting {
             let cut = expire::revoke(&self.place.pins, self.programs.get("expire")?, &desired)?;
             if cut > 0 {
                 info!(cut, "cut flows whose egress address is gone or that are no longer translated");
@@ -94,6 +108,7 @@ impl Running {
         let (_, failures) = route::sync(nl, &desired, &observed).await.context("routes of policy CIDRs")?;
         report_failures(&failures);
         self.in_force = Some((desired, observed));
+        self.cut_again |= cutting;
         Ok(())
     }
 
@@ -116,7 +131,13 @@ impl Running {
         self.programs.flush_log();
         let config = self.tables.config()?;
         let now = crate::datapath::now(&config);
-        expire::sweep(&self.place.pins, self.programs.get("expire")?, now, &config.timeouts)
+        let program = self.programs.get("expire")?;
+        if std::mem::take(&mut self.cut_again)
+            && let Some((desired, _)) = &self.in_force
+        {
+            expire::revoke(&self.place.pins, program, desired)?;
+        }
+        expire::sweep(&self.place.pins, program, now, &config.timeouts)
     }
 
     /// Writes the status file.

@@ -51,11 +51,9 @@ impl Ports {
     #[inline(always)]
     #[must_use]
     pub const fn nth(&self, i: u32) -> u16 {
-        let kept = self.keep != NONE;
-        let port = if kept && i == 0 {
+        let port = if i == 0 && self.keep != NONE {
             self.keep
         } else {
-            let i = i - kept as u32;
             self.min + self.start.wrapping_add(i.wrapping_mul(self.step)) % self.span
         };
         #[expect(clippy::cast_possible_truncation, reason = "min + span is at most 65536")]

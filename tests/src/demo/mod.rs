@@ -10,12 +10,12 @@ mod report;
 mod tour;
 mod traffic;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 
 pub use self::race::Pace;
 use self::report::Report;
 use crate::Family;
-use crate::gateway::agent_binary;
+use crate::gateway::{Agent, agent_binary};
 
 /// The sample manifests, as they are in the tree.
 const SAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/samples");
@@ -54,4 +54,9 @@ pub fn run(pace: Pace) -> Result<()> {
     tour::show(&mut report, &SEED_000, false)?;
     tour::show(&mut report, &DUAL_STACK, true)?;
     race::show(&mut report, pace)
+}
+
+/// What went wrong first, then what the agent has to say.
+fn with_log<T>(result: Result<T>, what: &str, agent: &Agent<'_>) -> Result<T> {
+    result.map_err(|error| anyhow!("{what}: {error:#}\n\nthe agent's log:\n{}", agent.stderr().trim_end()))
 }

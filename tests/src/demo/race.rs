@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::SEED_000;
 use super::generator::{Flows, Generator, Load};
 use super::rates::{Comparison, Round};
 use super::report::Report;
 use super::tour::{options, plan};
+use super::{SEED_000, with_log};
 use crate::capture::{Captured, Direction};
 use crate::gateway::{Agent, Gateway, KernelGateway};
 use crate::lab::addresses::{mac, no_snat_networks};
@@ -62,15 +62,14 @@ pub(super) fn show(report: &mut Report, pace: Pace) -> Result<()> {
     let [with_ours, with_kernels] = &labs;
     let agent = Agent::start(with_ours, options(&SEED_000))?;
     let kernels = KernelGateway::start(with_kernels, &no_snat_networks())?;
-    let measured = (|| {
+    let measure = || {
         let sides = [Side::warm_up(with_ours, agent.label())?, Side::warm_up(with_kernels, kernels.label())?];
         let ceiling = sides[1].ceiling()?;
         let whole = rounds(&sides, pace, Sink::Server)?;
         let alone = rounds(&sides, pace, Sink::Net1)?;
-        anyhow::Ok((ceiling, whole, alone))
-    })();
-    let (ceiling, whole, alone) =
-        measured.with_context(|| format!("comparison; our agent's log:\n{}", agent.stderr().trim_end()))?;
+        Ok((ceiling, whole, alone))
+    };
+    let (ceiling, whole, alone) = with_log(measure(), "comparison", &agent)?;
     let row = |name: &str, it: &Comparison| [vec![name.to_owned()], it.cells().to_vec()].concat();
     let rows = [
         row("eth0 to the far end of net1's cable: the gateway alone", &alone),

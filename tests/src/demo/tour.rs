@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use ipnet::IpNet;
 
 use super::eyes::Eyes;
 use super::report::Report;
 use super::traffic::{Exchange, exchange};
-use super::{SAMPLES, Scene, look};
+use super::{SAMPLES, Scene, look, with_log};
 use crate::gateway::{Agent, AgentOptions};
 use crate::lab::addresses::no_snat_networks;
 use crate::lab::{Client, RealChecksums};
@@ -59,7 +59,7 @@ pub(super) fn show(report: &mut Report, scene: &Scene, inside: bool) -> Result<(
     report.fact("manifests", &format!("manifests/samples/{}, unchanged, and cluster.yaml", scene.manifest))?;
     report.fact("gateway", &format!("{}, ready after {:.1} s", scene.veg, (start.elapsed() - built).as_secs_f32()))?;
     let shown = traffic(report, scene, &lab).and_then(|()| if inside { look::show(report, &lab) } else { Ok(()) });
-    shown.with_context(|| format!("gateway {}; its log:\n{}", scene.veg, agent.stderr().trim_end()))
+    with_log(shown, scene.veg, &agent)
 }
 
 fn traffic(report: &mut Report, scene: &Scene, lab: &Lab) -> Result<()> {

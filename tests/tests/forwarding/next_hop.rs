@@ -37,9 +37,8 @@ fn answered(lab: &Lab, host: &Host, family: Family, patience: Duration) -> Resul
 /// Changes the MAC of `changed`'s eth0 and returns when the gateway was seen to send to the old one.
 fn change_mac(lab: &Lab, changed: &Host, old: [u8; 6], to: &Host) -> Result<()> {
     let outside = lab.capture_external()?;
-    let sockets = Family::BOTH.map(|family| {
-        udp::connect_in(&lab.client("pod1")?.ns, Call::to(to.addr(family), PORT).from_port(4000))
-    });
+    let sockets = Family::BOTH
+        .map(|family| udp::connect_in(&lab.client("pod1")?.ns, Call::to(to.addr(family), PORT).from_port(4000)));
     changed.ns.sh(&format!("ip link set dev eth0 address {}", mac::text(NEW_MAC)))?;
     for socket in sockets {
         socket?.send(b"lost")?;

@@ -25,7 +25,9 @@ fn sentinel(lab: &Lab, outside: &Capture, family: Family) -> Result<()> {
 fn ensure_nothing_else(frames: &[Captured]) -> Result<()> {
     let harmless = |it: &Captured| match it.frame.as_ref().map(|frame| &frame.payload) {
         Some(Payload::Arp { .. }) => true,
-        Some(Payload::Ip(ip)) => holds(it, b"the sentinel") || (133..=137).any(|kind| ip.is_icmp(kind)) || ip.is_icmp(143),
+        Some(Payload::Ip(ip)) => {
+            holds(it, b"the sentinel") || (133..=137).any(|kind| ip.is_icmp(kind)) || ip.is_icmp(143)
+        }
         _ => false,
     };
     let others: Vec<_> = frames.iter().filter(|it| it.direction == Direction::In && !harmless(it)).collect();

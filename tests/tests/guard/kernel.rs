@@ -135,7 +135,9 @@ fn raw_frames_are_looked_at() -> Result<()> {
         send(&message(errors[0], &honest))?;
         others.iter().try_for_each(|kind| send(&message(*kind, &quoted)))?;
         send(&plain)?;
-        outside.wait_for(PATIENCE, |it| crate::wire::holds(it, b"under its own name") && it.ip().is_some_and(|ip| ip.source == own))?;
+        outside.wait_for(PATIENCE, |it| {
+            crate::wire::holds(it, b"under its own name") && it.ip().is_some_and(|ip| ip.source == own)
+        })?;
         ensure!(guarded(&lab)? == before, "the guard took what may pass");
     }
     let frames = outside.stop()?;
@@ -176,6 +178,8 @@ fn errors_of_the_kernel_do_not_quote_the_inside() -> Result<()> {
         let before = guarded(&lab)?;
         let dropped = || {
             into_net1(&lab, &reply)?;
+            let leaks = oracle::leaks(&outside.so_far(), &[]);
+            ensure!(leaks.is_empty(), "{leaks:?}");
             Ok(guarded(&lab)? > before)
         };
         eventually("the error was dropped", PATIENCE * 4, dropped)?;

@@ -45,7 +45,8 @@ fn fragments(own: IpAddr, server: IpAddr) -> Vec<Odd> {
 fn messages(own: IpAddr, server: IpAddr) -> Vec<Odd> {
     let family = Family::of(own);
     let quoted = header(server, own, proto::UDP).packet(&build::udp((server, 53), (own, 4000), b""));
-    let message = |kind: u8| header(own, server, icmp(family)).packet(&build::icmp(own, server, kind, 0, [0; 4], &quoted));
+    let message =
+        |kind: u8| header(own, server, icmp(family)).packet(&build::icmp(own, server, kind, 0, [0; 4], &quoted));
     let (errors, others): (&[u8], &[u8]) = match family {
         Family::V4 => (&[3, 4, 5, 11, 12], &[0, 1, 9, 10, 13, 14, 17, 42]),
         Family::V6 => (&[1, 2, 3, 4], &[100, 129, 138, 160, 200]),
@@ -119,7 +120,8 @@ fn addresses(own: IpAddr, server: IpAddr) -> Vec<Odd> {
         false => &[("fe80::9", None), ("::1", None), ("::", None), ("ff02::1", None), ("ff0e::99", None)],
     };
     let parse = |text: &str| text.parse::<IpAddr>().expect("an address of this file");
-    let packet = |from, to| header(from, to, proto::UDP).packet(&build::udp((from, 4000), (to, 53), b"never forwarded"));
+    let packet =
+        |from, to| header(from, to, proto::UDP).packet(&build::udp((from, 4000), (to, 53), b"never forwarded"));
     let to = to.iter().map(|(it, drop)| (format!("to {it}"), packet(own, parse(it)), *drop));
     let from = from.iter().map(|(it, drop)| (format!("from {it}"), packet(parse(it), server), *drop));
     to.chain(from).collect()
@@ -127,7 +129,8 @@ fn addresses(own: IpAddr, server: IpAddr) -> Vec<Odd> {
 
 fn options(own: IpAddr, server: IpAddr) -> Vec<Odd> {
     let datagram = build::udp((own, 4000), (server, 53), b"with options");
-    let packet = |options: &[u8]| Header { options: options.to_vec(), ..header(own, server, proto::UDP) }.packet(&datagram);
+    let packet =
+        |options: &[u8]| Header { options: options.to_vec(), ..header(own, server, proto::UDP) }.packet(&datagram);
     let mut beyond = packet(&[1, 1, 1, 0]);
     beyond[0] = 0x4f;
     let mut all = vec![("header length 15 of a short packet".to_owned(), beyond, Some("malformed"))];

@@ -45,7 +45,8 @@ fn flooded_frames_are_not_forwarded() -> Result<()> {
         }
         client::exchange(&socket, b"second")?;
         ensure!(counter(&lab, Counter::InPackets)? == before + 1, "flooded frames were translated");
-        let came = inside.stop()?.into_iter().filter(|it| it.direction == Direction::In && holds(it, b"flooded")).count();
+        let came =
+            inside.stop()?.into_iter().filter(|it| it.direction == Direction::In && holds(it, b"flooded")).count();
         ensure!(came == 0, "{came} flooded frames came in");
     }
     ensure!(drops(&lab)?.is_empty(), "{:?}", drops(&lab)?);

@@ -104,7 +104,11 @@ fn every_kind_of_edit_flips_new_traffic_and_cuts_the_flipped_flows_only() -> Res
                 cuts += 1;
                 let said = || agent.stderr().lines().filter(|it| it.contains("cut flows")).map(str::to_owned).collect();
                 eventually("the log says that flows were cut", FOLLOW, || Ok(Vec::len(&said()) == cuts))?;
-                assert!(said().last().is_some_and(|it| it.ends_with(&format!("cut={opened}"))), "{opened}: {:?}", said());
+                assert!(
+                    said().last().is_some_and(|it| it.ends_with(&format!("cut={opened}"))),
+                    "{opened}: {:?}",
+                    said()
+                );
                 assert_eq!(stat(&lab, "counters/flows_removed")? - removed, opened);
                 ensure!(!flows(&lab)?.iter().any(|flow| flow.remote == lab.server.addr(Family::of(flow.remote))));
             }

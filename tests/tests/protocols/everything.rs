@@ -8,8 +8,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use egress_tests::capture::{Capture, Captured, Direction};
 use egress_tests::lab::RealChecksums;
 use egress_tests::lab::addresses::no_snat_networks;
-use egress_tests::traffic::{Call, icmp, tcp, udp};
-use egress_tests::{Family, Host, Lab, LabConfig, oracle, skip};
+use egress_tests::traffic::{Call, PATIENCE, icmp, tcp, udp};
+use egress_tests::{Family, Host, Lab, LabConfig, eventually, oracle, skip};
 
 use super::{ensure_flows_tell_what_passed, ensure_ttl_lowered_once};
 use crate::rig::{NEEDS, PORT, flows, stat};
@@ -24,7 +24,7 @@ fn converse(client: &Host, server: IpAddr, id: u16) -> Result<()> {
         let text = format!("round {round} of {id} to {server}");
         tcp::exchange(&mut stream, text.as_bytes())?;
         udp::exchange(&socket, text.as_bytes())?;
-        let reply = pinger.ping(server, id, round, text.as_bytes(), egress_tests::traffic::PATIENCE)?;
+        let reply = pinger.ping(server, id, round, text.as_bytes(), PATIENCE)?;
         ensure!(reply.from == server && reply.payload == text.as_bytes(), "{reply:?}");
     }
     Ok(())
@@ -82,14 +82,14 @@ fn all_clients_at_once_to_every_server() -> Result<()> {
         let callers = udp.peers().into_iter().collect::<BTreeSet<_>>();
         ensure!(callers.len() == 3 && tcp.peers().len() == 3, "{callers:?} and {:?}", tcp.peers());
     }
-    // The connections are closed on the way here; what is still on its way must not be counted later than it is seen.
+    // Connections are being closed still: what is seen and what is told agree once the wire is quiet.
     drop(servers);
-    let settled = || -> Result<u64> { Ok(stat(&lab, "counters/out_packets")? + stat(&lab, "counters/in_packets")?) };
-    let mut before = settled()?;
-    egress_tests::eventually("the wire is quiet", egress_tests::traffic::PATIENCE, || {
-        let now = settled()?;
-        Ok(std::mem::replace(&mut before, now) == now)
-    })?;
+    let mut agree = Ok(());
+    let settled = || {
+        agree = ensure_flows_tell_what_passed(&flows(&lab)?, &inside.so_far(), &outside.so_far());
+        Ok(agree.is_ok())
+    };
+    eventually("flows tell what passed", PATIENCE, settled).or(agree)?;
     let flows = flows(&lab)?;
     let (inside, outside) = (inside.stop()?, outside.stop()?);
     ensure!(flows.len() == 2 * 6 * 3, "{} flows", flows.len());

@@ -17,7 +17,8 @@ use crate::wire::{agent, header, into_eth0};
 const SILENT: [&str; 2] = ["198.51.100.7", "2001:db8:51::7"];
 
 fn flow(lab: &Lab, protocol: &str, port: u16, remote: IpAddr) -> Result<Flow> {
-    let found = flows(lab)?.into_iter().find(|it| (&*it.protocol, it.inside_port, it.remote) == (protocol, port, remote));
+    let found =
+        flows(lab)?.into_iter().find(|it| (&*it.protocol, it.inside_port, it.remote) == (protocol, port, remote));
     found.with_context(|| format!("no {protocol} flow from port {port} to {remote}"))
 }
 

@@ -30,13 +30,11 @@ impl Names {
     fn watch(folder: &Path) -> Result<Self> {
         let path = std::ffi::CString::new(folder.as_os_str().as_bytes())?;
         // SAFETY: no pointers; the call makes the descriptor that is taken over here.
-        let file = unsafe {
-            File::from_raw_fd(Errno::result(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK))?)
-        };
+        let file =
+            unsafe { File::from_raw_fd(Errno::result(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK))?) };
         // SAFETY: `path` ends with a zero and outlives the call.
-        let watch = unsafe {
-            libc::inotify_add_watch(file.as_raw_fd(), path.as_ptr(), libc::IN_CREATE | libc::IN_DELETE)
-        };
+        let watch =
+            unsafe { libc::inotify_add_watch(file.as_raw_fd(), path.as_ptr(), libc::IN_CREATE | libc::IN_DELETE) };
         Errno::result(watch).with_context(|| format!("watch {}", folder.display()))?;
         Ok(Self(file))
     }
@@ -48,7 +46,8 @@ impl Names {
             while rest.len() > size_of::<libc::inotify_event>() {
                 // SAFETY: the kernel writes whole events, and there is room for one.
                 let event = unsafe { rest.as_ptr().cast::<libc::inotify_event>().read_unaligned() };
-                let (head, end) = (size_of::<libc::inotify_event>(), size_of::<libc::inotify_event>() + event.len as usize);
+                let (head, end) =
+                    (size_of::<libc::inotify_event>(), size_of::<libc::inotify_event>() + event.len as usize);
                 let name = String::from_utf8_lossy(&rest[head..end]).trim_end_matches('\0').to_owned();
                 names.push(format!("{}{name}", if event.mask & libc::IN_CREATE != 0 { '+' } else { '-' }));
                 rest = &rest[end..];
