@@ -104,13 +104,20 @@ fn each_state_ends_in_its_time() -> Result<()> {
     left(&lab, &["tcp closed", "tcp established", "udp replied", "udp unreplied"])?;
     pass(&lab, 60)?;
     left(&lab, &["tcp closed", "tcp established", "udp replied"])?;
-    pass(&lab, 120)?;
+    // 232, 242, 292 and 304 seconds.
+    pass(&lab, 110)?;
+    swept(&lab)?;
+    left(&lab, &["tcp closed", "tcp established", "udp replied"])?;
+    pass(&lab, 10)?;
     left(&lab, &["tcp established", "udp replied"])?;
-    pass(&lab, 60)?;
+    pass(&lab, 50)?;
+    swept(&lab)?;
+    left(&lab, &["tcp established", "udp replied"])?;
+    pass(&lab, 12)?;
     left(&lab, &["tcp established"])?;
-    // Ten flows and the marker, twice.
-    assert_eq!((entries(&lab)?, stat(&lab, "counters/flows_removed")? - removed), ((2, 2), 12));
-    // Idle for 7302 seconds of 7440, and data flows on in the same flow.
+    // Ten flows, and three times two markers.
+    assert_eq!((entries(&lab)?, stat(&lab, "counters/flows_removed")? - removed), ((2, 2), 16));
+    // Idle for 7304 seconds of 7440, and data flows on in the same flow.
     pass(&lab, 7000)?;
     swept(&lab)?;
     let before = flows(&lab)?;

@@ -38,7 +38,7 @@ fn ttl_at_its_end_is_answered_from_the_inside_address() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default().checksums(RealChecksums::AT_RECEIVERS))?;
-    for mode in ["peer", "neigh", "stack"] {
+    for mode in ["peer", "stack"] {
         let _agent = agent(&lab, &[("--forward", mode)])?;
         for family in Family::BOTH {
             // ICMP errors are sparse for each destination: one of them per client.
@@ -93,7 +93,7 @@ fn too_big_is_answered_with_the_mtu_of_the_way_out() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default().mtu(1400, 1300).checksums(RealChecksums::AT_RECEIVERS))?;
-    for mode in ["peer", "neigh", "stack"] {
+    for mode in ["peer", "stack"] {
         let _agent = agent(&lab, &[("--forward", mode)])?;
         for family in Family::BOTH {
             for (name, made) in [("pod1", false), ("pod2", true)] {
@@ -128,7 +128,7 @@ fn ipv4_that_may_be_fragmented_arrives_whole_both_ways() -> Result<()> {
     }
     for (config, limit) in [(LabConfig::default().mtu(1400, 1300), 1300), (LabConfig::default(), 1400)] {
         let lab = Lab::build(config.checksums(RealChecksums::AT_RECEIVERS))?;
-        for mode in ["peer", "neigh", "stack"] {
+        for mode in ["peer", "stack"] {
             let _agent = agent(&lab, &[("--forward", mode)])?;
             let pod = lab.client("pod1")?;
             let flow = established(&lab, pod, Family::V4)?;
@@ -178,7 +178,7 @@ fn from_outside_both_are_dropped_by_name() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default())?;
-    for mode in ["peer", "neigh", "stack"] {
+    for mode in ["peer", "stack"] {
         let _agent = agent(&lab, &[("--forward", mode)])?;
         let pod = lab.client("pod1")?;
         for family in Family::BOTH {

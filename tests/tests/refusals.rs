@@ -3,10 +3,12 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use egress_tests::gateway::{Agent, AgentOptions};
+use egress_tests::gateway::{Agent, AgentOptions, agent_binary};
+use egress_tests::system::process::{self, Output};
 use egress_tests::traffic::stream::Stream;
 use egress_tests::traffic::{Call, udp};
 use egress_tests::{Family, Lab, LabConfig, eventually, skip};
@@ -129,6 +131,15 @@ fn mistakes() -> Vec<Mistake> {
     ]
 }
 
+/// Starts an agent that must refuse, and cleans up nothing after it.
+fn refused(lab: &Lab, options: &AgentOptions) -> Result<Output> {
+    let mut command = Command::new(agent_binary());
+    command.arg("gateway").arg("--netns").arg(lab.gateway.ns.path());
+    options.files.iter().for_each(|file| _ = command.arg("--file").arg(file));
+    command.args(&options.arguments);
+    process::run(command, None)
+}
+
 /// What a start could have left or changed.
 fn traces(lab: &Lab) -> Result<String> {
     let ns = &lab.gateway.ns;
@@ -151,8 +162,8 @@ fn at_start_nothing_is_left_behind() -> Result<()> {
     assert!(before.ends_with("false false"), "{before}");
     for mistake in mistakes() {
         mistake.make(&files)?;
-        let refusal = Agent::refused(&lab, files.options())?;
-        assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+        let refusal = refused(&lab, &files.options())?;
+        assert_eq!(refusal.status.code(), Some(1), "{}", refusal.stderr);
         assert!(mistake.is_told(&refusal.stderr), "{:?} is not in\n{}", mistake.says, refusal.stderr);
         assert!(!refusal.stderr.contains("ready") && refusal.stderr.contains("error: "), "{}", refusal.stderr);
     }
@@ -165,8 +176,8 @@ fn at_start_nothing_is_left_behind() -> Result<()> {
         // Found only after the maps and programs were loaded.
         (files.options().with("--object", "/dev/null"), "create the maps"),
     ] {
-        let refusal = Agent::refused(&lab, options)?;
-        assert_eq!(refusal.code, Some(1), "{}", refusal.stderr);
+        let refusal = refused(&lab, &options)?;
+        assert_eq!(refusal.status.code(), Some(1), "{}", refusal.stderr);
         assert!(refusal.stderr.contains(says), "{says:?} is not in\n{}", refusal.stderr);
     }
     assert_eq!(traces(&lab)?, before);

@@ -121,3 +121,16 @@ pub(crate) fn ensure_clean(outside: &[Captured], allowed: &[IpNet]) -> Result<()
 pub(crate) fn holds(frame: &Captured, mark: &[u8]) -> bool {
     frame.bytes.windows(mark.len()).any(|it| it == mark)
 }
+
+/// The gateway doubts a neighbour after a moment, and gives it up soon after. To be said before it has any: the first timer
+/// counts.
+pub(crate) fn doubt_quickly(lab: &Lab, interface: &str) -> Result<()> {
+    for family in ["ipv4", "ipv6"] {
+        for (name, value) in
+            [("base_reachable_time_ms", "50"), ("delay_first_probe_time", "0"), ("retrans_time_ms", "10")]
+        {
+            lab.gateway.ns.sysctl(&[(&format!("net/{family}/neigh/{interface}/{name}"), value)])?;
+        }
+    }
+    Ok(())
+}

@@ -60,7 +60,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Policy> {
     let (selected4, selected6) = split(desired.selected.iter().map(|addr| (*addr, 1)));
     let (local4, local6) = split(observed.links.iter().flat_map(|link| {
         let flags = if link.name == desired.external.interface { local::EXTERNAL } else { 0 };
-        link.addresses.iter().map(move |address| (address.net.addr(), flags))
+        let own = link.addresses.iter().map(move |address| (address.net.addr(), flags));
+        own.chain(link.addresses.iter().filter_map(|address| Some((broadcast(address.net)?, 0))))
     }));
     let policy = Policy {
         v4: Wanted { no_snat: nets4, selected: selected4, local: local4 },
@@ -69,6 +70,15 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Policy> {
     policy.v4.fits("IPv4")?;
     policy.v6.fits("IPv6")?;
     Ok(policy)
+}
+
+/// The broadcast address of an interface's network: for the gateway itself as well, never to be forwarded (RFC 2644), but no
+/// packet may leave from it. `bpf_fib_lookup` does not tell it from an address without a route.
+fn broadcast(net: IpNet) -> Option<IpAddr> {
+    match net {
+        IpNet::V4(net) if net.prefix_len() < 31 => Some(net.broadcast().into()),
+        _ => None,
+    }
 }
 
 /// Splits by family; an address that comes twice has both flags.

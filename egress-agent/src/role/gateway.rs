@@ -97,7 +97,7 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
                 if let Err(error) = running.repair(&nl).await {
                     error!("repair: {error:#}");
                 }
-                false
+                !running.complete()
             }
             () = sleep_until(sweep) => {
                 sweep = Instant::now() + swept(&mut running);

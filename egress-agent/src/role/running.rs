@@ -30,6 +30,8 @@ pub struct Running {
     size: TableSize,
     how: Attach,
     in_force: Option<(Desired, Observed)>,
+    /// `in_force` was brought in line to the end.
+    complete: bool,
     /// A packet may have opened a flow by the old configuration just after the table was looked through: look once more.
     cut_again: bool,
     attached: Attach,
@@ -63,6 +65,7 @@ impl Running {
             size,
             how,
             in_force: None,
+            complete: false,
             cut_again: false,
             attached: how,
             _lock: lock,
@@ -83,11 +86,15 @@ impl Running {
         }
         let config = settings::build(&desired, &observed, &self.ground)?;
         let wanted = policy::plan(&desired, &observed)?;
+        // What follows is done anew if it fails half-way.
+        let old = self.in_force.take().filter(|_| self.complete);
+        self.in_force = Some((desired.clone(), observed.clone()));
+        self.complete = false;
         policy::sync(&mut self.tables, &wanted)?;
         settings::exchange(&mut self.tables, config)?;
         let internal = (desired.internal.interface.as_str(), config.internal_ifindex);
         let external = (desired.external.interface.as_str(), config.external_ifindex);
-        let moved = self.in_force.as_ref().is_none_or(|(_, old)| {
+        let moved = old.as_ref().is_none_or(|(_, old)| {
             [internal, external].iter().any(|(name, index)| old.link(name).is_none_or(|link| link.index != *index))
         });
         if moved {
@@ -95,8 +102,8 @@ impl Running {
                 self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
             }
         }
-        let cutting = self.in_force.as_ref().is_none_or(|(old, _)| may_cut(old, &desired));
-        if cutting {
+        if old.is_none_or(|(old, _)| may_cut(&old, &desired)) {
+            self.cut_again = true;
             let cut = expire::revoke(&self.place.pins, self.programs.get("expire")?, &desired)?;
             if cut > 0 {
                 info!(cut, "cut flows whose egress address is gone or that are no longer translated");
@@ -107,15 +114,20 @@ impl Running {
         report_failures(&report.failures);
         let (_, failures) = route::sync(nl, &desired, &observed).await.context("routes of policy CIDRs")?;
         report_failures(&failures);
-        self.in_force = Some((desired, observed));
-        self.cut_again |= cutting;
+        self.complete = true;
         Ok(())
     }
 
     /// Whether this is what is in force already.
     #[must_use]
     pub fn has(&self, desired: &Desired, observed: &Observed) -> bool {
-        self.in_force.as_ref().is_some_and(|(d, o)| d == desired && o == observed)
+        self.complete && self.in_force.as_ref().is_some_and(|(d, o)| d == desired && o == observed)
+    }
+
+    /// Whether the last change was brought in line to the end.
+    #[must_use]
+    pub const fn complete(&self) -> bool {
+        self.complete
     }
 
     /// Brings back what others took away: sysctls, rules, routes, neighbours.

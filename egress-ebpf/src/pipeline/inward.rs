@@ -33,12 +33,10 @@ fn packet<F: Stack>(skb: Skb) -> i32 {
     if matches!(packet.kind, Kind::Ports | Kind::EchoReply)
         && let Some(entry) = Entry::<F>::touch(&packet.key(IN), packet.seen, now.s)
     {
-        entry.count(packet.len);
-        let nat = entry.nat;
         let leg = Leg::of::<F>(config, End::Destination);
-        return match next_hop::<F>(skb, &packet.src, &nat.0, &leg, now) {
+        return match next_hop::<F>(skb, &packet.src, &entry.nat.0, &leg, now) {
             // SAFETY: the slot belongs to this CPU.
-            Ok(hop) => translated(skb, &packet, unsafe { &mut *hop }, &leg, End::Destination, nat, now),
+            Ok(hop) => translated(skb, &packet, unsafe { &mut *hop }, &leg, End::Destination, &entry, now),
             Err(reason) => count::drop(reason),
         };
     }

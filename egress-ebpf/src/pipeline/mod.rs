@@ -28,7 +28,7 @@ use crate::{
     fib::{self, Ask, Leg, next_hop},
     maps::{Maps, Wire, config},
     socket,
-    store::{Now, Reclaim},
+    store::{Entry, Now, Reclaim},
 };
 
 /// Everything that a family brings.
@@ -107,7 +107,7 @@ fn untranslated<F: Stack>(mut skb: Skb, packet: &Parsed<F>, config: &Config, end
     send::<F>(skb, hop, &leg, way, now)
 }
 
-/// Translates a packet of a flow and sends it. `nat` is the address and port that `end` gets.
+/// Translates a packet of a flow and sends it; only what is sent is counted.
 #[inline(always)]
 fn translated<F: Stack>(
     mut skb: Skb,
@@ -115,7 +115,7 @@ fn translated<F: Stack>(
     hop: &mut Hop<F::Addr>,
     leg: &Leg<F::Addr>,
     end: End,
-    nat: (F::Addr, u16),
+    entry: &Entry<F>,
     now: Now,
 ) -> i32 {
     let way = way(packet, end, &fib::facts(hop, now), leg.mode);
@@ -132,9 +132,9 @@ fn translated<F: Stack>(
         end,
         proto: packet.proto,
         old_addr,
-        new_addr: nat.0,
+        new_addr: entry.nat.0,
         old_port,
-        new_port: nat.1,
+        new_port: entry.nat.1,
         ttl: (way != Way::Stack).then_some(packet.ttl),
     };
     if rewrite(&mut skb, &to).is_err() {
@@ -144,6 +144,7 @@ fn translated<F: Stack>(
         End::Source => (Counter::OutPackets, Counter::OutBytes),
         End::Destination => (Counter::InPackets, Counter::InBytes),
     };
+    entry.count(packet.len);
     count::add(packets, 1);
     count::add(bytes, u64::from(packet.len));
     send::<F>(skb, hop, leg, way, now)

@@ -144,9 +144,8 @@ fn established<F: Outbound>(skb: Skb) -> i32 {
         Ok(hop) => hop,
         Err(reason) => return count::drop(reason),
     };
-    entry.count(packet.len);
     // SAFETY: the slot belongs to this CPU.
-    translated(skb, &packet, unsafe { &mut *hop }, &leg, End::Source, entry.nat, now)
+    translated(skb, &packet, unsafe { &mut *hop }, &leg, End::Source, &entry, now)
 }
 
 #[inline(always)]

@@ -10,23 +10,11 @@ use egress_tests::traffic::{Call, PATIENCE, udp};
 use egress_tests::{Family, Host, Lab, LabConfig, eventually, skip};
 
 use crate::rig::{NEEDS, PORT, change_config};
-use crate::wire::agent;
+use crate::wire::{agent, doubt_quickly};
 
 const NEW_MAC: [u8; 6] = [2, 0, 0, 0, 0x17, 0x77];
 /// The kernel looks after its managed neighbours every 5 s (`interval_probe_time_ms` of the first namespace).
 const RECOVERY: Duration = Duration::from_secs(30);
-
-/// A neighbour is doubted after a moment, and given up soon after. To be said before there is one: its first timer counts.
-fn doubt_quickly(lab: &Lab) -> Result<()> {
-    for family in ["ipv4", "ipv6"] {
-        for (name, value) in
-            [("base_reachable_time_ms", "50"), ("delay_first_probe_time", "0"), ("retrans_time_ms", "10")]
-        {
-            lab.gateway.ns.sysctl(&[(&format!("net/{family}/neigh/net1/{name}"), value)])?;
-        }
-    }
-    Ok(())
-}
 
 /// A datagram to `host`, and whether it came back.
 fn answered(lab: &Lab, host: &Host, family: Family, patience: Duration) -> Result<bool> {
@@ -65,7 +53,7 @@ fn the_router_gets_another_mac_while_the_agent_is_dead() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default())?;
-    doubt_quickly(&lab)?;
+    doubt_quickly(&lab, "net1")?;
     let mut agent = agent(&lab, &[])?;
     let _echo = echo(&lab.far)?;
     for family in Family::BOTH {
@@ -88,7 +76,7 @@ fn a_server_on_the_link_gets_another_mac_while_the_agent_is_dead() -> Result<()>
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default())?;
-    doubt_quickly(&lab)?;
+    doubt_quickly(&lab, "net1")?;
     let mut agent = agent(&lab, &[])?;
     let _echo = echo(&lab.server)?;
     for family in Family::BOTH {

@@ -5,7 +5,6 @@ use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::capture::Direction;
-use egress_tests::gateway::Agent;
 use egress_tests::lab::addresses::{GATEWAY_INSIDE, GATEWAY_OUTSIDE, mac};
 use egress_tests::packet::{build, proto};
 use egress_tests::traffic::{Call, PATIENCE, icmp, inject, udp as client};
@@ -15,7 +14,7 @@ use nix::sys::socket::{
 };
 
 use crate::rig::{NEEDS, PORT, flows};
-use crate::wire::{agent, dropped, drops, header, icmp as icmp_of, into_net1, of, passed};
+use crate::wire::{agent, doubt_quickly, dropped, drops, header, icmp as icmp_of, into_net1, of, passed};
 
 /// A socket of the gateway's on its inside address, held to net1.
 fn on_net1(lab: &Lab, family: Family, kind: SockType) -> Result<std::os::fd::OwnedFd> {
@@ -155,14 +154,8 @@ fn errors_of_the_kernel_do_not_quote_the_inside() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default())?;
-    for family in ["ipv4", "ipv6"] {
-        for (name, value) in
-            [("base_reachable_time_ms", "50"), ("delay_first_probe_time", "0"), ("retrans_time_ms", "10")]
-        {
-            lab.gateway.ns.sysctl(&[(&format!("net/{family}/neigh/eth0/{name}"), value)])?;
-        }
-    }
-    let _agent: Agent = agent(&lab, &[("--forward", "stack")])?;
+    doubt_quickly(&lab, "eth0")?;
+    let _agent = agent(&lab, &[("--forward", "stack")])?;
     let mut replies = Vec::new();
     for family in Family::BOTH {
         let server = lab.server.addr(family);

@@ -106,7 +106,13 @@ fn malformed(own: IpAddr, server: IpAddr) -> Vec<Odd> {
 fn addresses(own: IpAddr, server: IpAddr) -> Vec<Odd> {
     let v4 = own.is_ipv4();
     let to: &[_] = match v4 {
-        true => &[("169.254.9.9", Some("guard")), ("224.0.0.5", None), ("239.1.2.3", None), ("255.255.255.255", None)],
+        true => &[
+            ("169.254.9.9", Some("guard")),
+            ("224.0.0.5", None),
+            ("239.1.2.3", None),
+            ("255.255.255.255", None),
+            ("172.17.255.255", Some("no_mapping")),
+        ],
         false => &[("fe80::9", None), ("ff02::1", None), ("ff05::2", None), ("ff0e::99", None), ("::1", None)],
     };
     let from: &[_] = match v4 {
