@@ -16,7 +16,7 @@ use crate::wire::{
 };
 
 /// Who reaches which of the gateway's addresses: outside knows no way to the inner one.
-fn ways<'a>(lab: &'a Lab, family: Family) -> Result<Vec<(&'a Host, IpAddr)>> {
+fn ways(lab: &Lab, family: Family) -> Result<Vec<(&Host, IpAddr)>> {
     let (inner, outer) = (of(GATEWAY_INSIDE, family), of(GATEWAY_OUTSIDE, family));
     let pod = lab.client("pod1")?;
     let outside = lab.external_hosts().map(|host| (host, outer));

@@ -173,7 +173,8 @@ impl<'lab> Agent<'lab> {
 
     /// Starts it again after [`Self::kill9`] or [`Self::terminate`].
     pub fn restart(&mut self) -> Result<()> {
-        ensure!(self.child.try_wait()?.is_some(), "the agent still runs");
+        // One that ends by itself closes its standard error a moment before.
+        ensure!(process::wait(&mut self.child, GOODBYE)?.is_some(), "the agent still runs");
         (self.child, self.log) = start(self.lab, &self.options)?;
         self.wait_for_line(READY, |line| line.trim() == "ready").context("the agent is not ready again")?;
         Ok(())

@@ -46,7 +46,7 @@ fn every_odd_packet_has_its_drop() -> Result<()> {
         let outside = lab.capture_external()?;
         for family in Family::BOTH {
             let (own, server) = (lab.client("pod1")?.addr(family), lab.server.addr(family));
-            for (name, packet, drop) in odd::packets(own, server) {
+            for (name, packet, drop) in odd::packets(own, server)? {
                 let mut frame = build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, &packet);
                 let ethertype: u16 = if family == Family::V4 { 0x0800 } else { 0x86dd };
                 frame[12..14].copy_from_slice(&ethertype.to_be_bytes());

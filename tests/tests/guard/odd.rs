@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use anyhow::Result;
 use egress_tests::Family;
 use egress_tests::packet::build::{self, Header};
 use egress_tests::packet::proto;
@@ -12,17 +13,17 @@ use crate::wire::{header, icmp};
 pub(super) type Odd = (String, Vec<u8>, Option<&'static str>);
 
 /// Packets of a client to a server that cannot be translated.
-pub(super) fn packets(own: IpAddr, server: IpAddr) -> Vec<Odd> {
+pub(super) fn packets(own: IpAddr, server: IpAddr) -> Result<Vec<Odd>> {
     let family = Family::of(own);
     let mut all = protocols(own, server);
     all.extend(fragments(own, server));
     all.extend(messages(own, server));
     all.extend(malformed(own, server));
-    all.extend(addresses(own, server));
+    all.extend(addresses(own, server)?);
     all.extend(if family == Family::V4 { options(own, server) } else { extensions(own, server) });
     let reset = build::tcp((own, 4000), (server, 443), (1, 1), 4, b"");
     all.push(("RST".into(), header(own, server, proto::TCP).packet(&reset), Some("rst_no_flow")));
-    all
+    Ok(all)
 }
 
 fn protocols(own: IpAddr, server: IpAddr) -> Vec<Odd> {
@@ -103,7 +104,7 @@ fn malformed(own: IpAddr, server: IpAddr) -> Vec<Odd> {
 }
 
 /// Addresses that are not forwarded (RFC 1122 §3.2.1.3, RFC 3927 §2.7, RFC 4291 §2.5.6).
-fn addresses(own: IpAddr, server: IpAddr) -> Vec<Odd> {
+fn addresses(own: IpAddr, server: IpAddr) -> Result<Vec<Odd>> {
     let v4 = own.is_ipv4();
     let to: &[_] = match v4 {
         true => &[
@@ -125,11 +126,10 @@ fn addresses(own: IpAddr, server: IpAddr) -> Vec<Odd> {
         ],
         false => &[("fe80::9", None), ("::1", None), ("::", None), ("ff02::1", None), ("ff0e::99", None)],
     };
-    let parse = |text: &str| text.parse::<IpAddr>().expect("an address of this file");
     let packet =
         |from, to| header(from, to, proto::UDP).packet(&build::udp((from, 4000), (to, 53), b"never forwarded"));
-    let to = to.iter().map(|(it, drop)| (format!("to {it}"), packet(own, parse(it)), *drop));
-    let from = from.iter().map(|(it, drop)| (format!("from {it}"), packet(parse(it), server), *drop));
+    let to = to.iter().map(|(it, drop)| Ok((format!("to {it}"), packet(own, it.parse()?), *drop)));
+    let from = from.iter().map(|(it, drop)| Ok((format!("from {it}"), packet(it.parse()?, server), *drop)));
     to.chain(from).collect()
 }
 
