@@ -10,6 +10,7 @@
 #![expect(internal_features, reason = "core offers no atomics on BPF, although the machine has them")]
 #![expect(missing_docs, unreachable_pub, reason = "#[classifier] makes a second function beside each documented one")]
 
+mod alloc;
 mod atomic;
 mod count;
 mod ctx;

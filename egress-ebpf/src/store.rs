@@ -6,8 +6,8 @@ use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
 use egress_common::{
     abi::{
         config::Config,
-        family::{Family, V4, V6},
-        flow::{FlowKey, FlowKey4, FlowKey6, FlowValue, Word, seen},
+        family::Family,
+        flow::{FlowKey, FlowValue, Word, seen},
     },
     conntrack::removal::{self, Outcome, Why},
     nat::{
@@ -18,7 +18,7 @@ use egress_common::{
     verdict::Counter,
 };
 
-use crate::{atomic, count, maps::Maps};
+use crate::{alloc::Allocate, atomic, count, maps::Maps};
 
 /// `-EEXIST`.
 const EXISTS: i32 = -17;
@@ -137,55 +137,7 @@ impl<F> Table<F> {
     }
 }
 
-/// A family with its out-of-line removal of closed flows.
-pub(crate) trait Reclaim: Maps {
-    /// Removes the closed flow that has this reply key; 1 if it did.
-    fn reclaim(reply: *mut FlowKey<Self::Addr>, now: u32) -> u32;
-}
-
-impl Reclaim for V4 {
-    #[inline(always)]
-    fn reclaim(reply: *mut FlowKey4, now: u32) -> u32 {
-        reclaim4(reply, now)
-    }
-}
-
-impl Reclaim for V6 {
-    #[inline(always)]
-    fn reclaim(reply: *mut FlowKey6, now: u32) -> u32 {
-        reclaim6(reply, now)
-    }
-}
-
-/// See [`Reclaim`]. A global function: the verifier checks it once instead of once per port that is tried.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn reclaim4(reply: *mut FlowKey4, now: u32) -> u32 {
-    reclaim::<V4>(reply, now)
-}
-
-/// See [`reclaim4`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn reclaim6(reply: *mut FlowKey6, now: u32) -> u32 {
-    reclaim::<V6>(reply, now)
-}
-
-#[inline(always)]
-fn reclaim<F: Reclaim>(reply: *mut FlowKey<F::Addr>, now: u32) -> u32 {
-    // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
-    let Some(reply) = (unsafe { reply.as_ref() }) else { return 0 };
-    let mut table = Table::<F>::new(Now { ns: 0, s: now });
-    let Some(back) = table.get(reply) else { return 0 };
-    let key = reply.original(back.nat_addr, back.word.port);
-    let removed = removal::remove(&mut table, &key, now, Why::Reclaim) == Outcome::Removed;
-    if removed {
-        count::add(Counter::FlowsReclaimed, 1);
-    }
-    u32::from(removed)
-}
-
-impl<F: Reclaim> FlowStore<F> for Table<F> {
+impl<F: Allocate> FlowStore<F> for Table<F> {
     #[inline(always)]
     fn get(&self, key: &FlowKey<F::Addr>) -> Option<Half<F>> {
         let slot = Slot::<F>(F::flows().get_ptr_mut(key)?);
@@ -231,9 +183,24 @@ impl<F: Reclaim> FlowStore<F> for Table<F> {
     }
 
     #[inline(always)]
+    fn choose(&self, _config: &Config, src: &F::Addr, not: Option<u32>) -> Option<u32> {
+        F::choose_apart(src, not)
+    }
+
+    #[inline(always)]
+    fn claim(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, now: u32) -> Insert {
+        F::claim_apart(reply, key, now)
+    }
+
+    #[inline(always)]
     fn reclaim(&mut self, reply: &FlowKey<F::Addr>, now: u32) -> bool {
-        let ended = self.get(reply).is_some_and(|half| half.word.seen & (seen::FIN | seen::RST) != 0);
-        ended && F::reclaim(core::ptr::from_ref(reply).cast_mut(), now) != 0
+        let Some(back) = self.get(reply).filter(|half| half.word.seen & (seen::FIN | seen::RST) != 0) else {
+            return false;
+        };
+        let key = reply.original(back.nat_addr, back.word.port);
+        let removed = removal::remove(self, &key, now, Why::Reclaim) == Outcome::Removed;
+        count::add(Counter::FlowsReclaimed, u64::from(removed));
+        removed
     }
 
     #[inline(always)]

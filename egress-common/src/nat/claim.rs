@@ -13,7 +13,6 @@ use crate::{
         family::{Family, V4, V6},
         flow::{FlowKey, Word, state},
     },
-    ecmp::rendezvous::choose,
     verdict::Drop,
 };
 
@@ -86,26 +85,22 @@ pub fn open<F: Pool, S: FlowStore<F>>(
     seen: u8,
     now: u32,
 ) -> Result<Opened<F>, Refused> {
-    let (pool, len) = F::egress(config);
+    let (pool, _) = F::egress(config);
     let ports = Ports::new(config, key, now);
     let mut not = None;
     let mut tries = 0;
     for _ in 0..ADDRESSES {
-        let Some(egress) = choose(&key.saddr, pool, len, not) else { break };
-        not = Some(egress);
-        let mut reply = key.reply(egress, 0);
+        let Some(index) = store.choose(config, &key.saddr, not) else { break };
+        not = Some(index);
+        let Some(egress) = pool.get(index as usize) else { break };
+        let mut reply = key.reply(*egress, 0);
         if store.exhausted(&reply) {
             continue;
         }
-        let inside = Word { port: key.sport, seen: 0, state: state::REPLY };
         for i in 0..TRIES {
             reply.dport = ports.nth(i);
             tries += 1;
-            let mut claim = store.insert_new(&reply, key.saddr, inside, now);
-            if claim == Insert::Exists && store.reclaim(&reply, now) {
-                claim = store.insert_new(&reply, key.saddr, inside, now);
-            }
-            match claim {
+            match store.claim(&reply, key, now) {
                 Insert::Done => return forward(store, key, &reply, seen, now, tries),
                 Insert::Full => return Err(Refused { reason: Drop::TableFull, tries }),
                 Insert::Exists => {}
@@ -116,6 +111,21 @@ pub fn open<F: Pool, S: FlowStore<F>>(
     }
     let reason = if not.is_none() { Drop::NoEgressAddress } else { Drop::PortsExhausted };
     Err(Refused { reason, tries })
+}
+
+/// Claims the port in `reply` for the flow with the outbound `key`, if need be from a flow that is closed.
+#[inline(always)]
+pub fn claim_port<F: Family, S: FlowStore<F>>(
+    store: &mut S,
+    reply: &FlowKey<F::Addr>,
+    key: &FlowKey<F::Addr>,
+    now: u32,
+) -> Insert {
+    let inside = Word { port: key.sport, seen: 0, state: state::REPLY };
+    match store.insert_new(reply, key.saddr, inside, now) {
+        Insert::Exists if store.reclaim(reply, now) => store.insert_new(reply, key.saddr, inside, now),
+        other => other,
+    }
 }
 
 #[inline(always)]

@@ -1,8 +1,13 @@
 //! The flow table as the algorithms see it: BPF maps in the kernel, a plain map in tests.
 
-use crate::abi::{
-    family::Family,
-    flow::{FlowKey, Word},
+use super::claim::{Pool, claim_port};
+use crate::{
+    abi::{
+        config::Config,
+        family::Family,
+        flow::{FlowKey, Word},
+    },
+    ecmp::rendezvous::choose,
 };
 
 /// Outcome of an insert that must not replace anything.
@@ -41,6 +46,21 @@ pub trait FlowStore<F: Family> {
     fn clear(&mut self, key: &FlowKey<F::Addr>, bits: Word);
     /// Removes a half.
     fn remove(&mut self, key: &FlowKey<F::Addr>);
+    /// Index of the egress address that `src` ranks highest, without `not`; the kernel's store does it out of line.
+    fn choose(&self, config: &Config, src: &F::Addr, not: Option<u32>) -> Option<u32>
+    where
+        F: Pool,
+    {
+        let (pool, len) = F::egress(config);
+        choose(src, pool, len, not)
+    }
+    /// [`claim_port`]; the kernel's store does it out of line.
+    fn claim(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, now: u32) -> Insert
+    where
+        Self: Sized,
+    {
+        claim_port(self, reply, key, now)
+    }
     /// Removes the closed flow that holds this reply key, see [`crate::conntrack::removal::Why::Reclaim`].
     fn reclaim(&mut self, reply: &FlowKey<F::Addr>, now: u32) -> bool;
     /// Whether all ports of an egress address towards a destination were found taken a moment ago; `reply` has port 0.

@@ -22,18 +22,19 @@ use egress_common::{
 };
 
 use crate::{
+    alloc::Allocate,
     count,
     ctx::skb::Skb,
     deliver,
     fib::{self, Ask, Leg, next_hop},
     maps::{Maps, Wire, config},
     socket,
-    store::{Entry, Now, Reclaim},
+    store::{Entry, Now},
 };
 
 /// Everything that a family brings.
-pub(crate) trait Stack: Ask + Reclaim + Wire {}
-impl<F: Ask + Reclaim + Wire> Stack for F {}
+pub(crate) trait Stack: Ask + Allocate + Wire {}
+impl<F: Ask + Allocate + Wire> Stack for F {}
 
 /// Hands a frame to its family's steps. Frames that are not for this host or not for this interface (VLAN), and other
 /// protocols, are the kernel's.

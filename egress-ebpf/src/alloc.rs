@@ -1,0 +1,88 @@
+//! The parts of opening a flow that stand apart: global functions, which the verifier checks once instead of once per port or
+//! address that is tried, and which have stack of their own.
+
+use egress_common::{
+    abi::{
+        family::{Family, V4, V6},
+        flow::FlowKey,
+    },
+    ecmp::rendezvous::choose,
+    nat::{claim::claim_port, store::Insert},
+};
+
+use crate::{
+    maps::{Maps, config},
+    store::{Now, Table},
+};
+
+/// No index.
+const NONE: u32 = u32::MAX;
+
+/// A family with these functions.
+pub(crate) trait Allocate: Maps {
+    /// See [`choose`].
+    fn choose_apart(src: &Self::Addr, not: Option<u32>) -> Option<u32>;
+    /// See [`claim_port`].
+    fn claim_apart(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> Insert;
+}
+
+macro_rules! family {
+    ($family:ty, $choose:ident, $claim:ident) => {
+        impl Allocate for $family {
+            #[inline(always)]
+            fn choose_apart(src: &Self::Addr, not: Option<u32>) -> Option<u32> {
+                let index = $choose(core::ptr::from_ref(src).cast_mut(), not.unwrap_or(NONE));
+                (index != NONE).then_some(index)
+            }
+
+            #[inline(always)]
+            fn claim_apart(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> Insert {
+                match $claim(core::ptr::from_ref(reply).cast_mut(), core::ptr::from_ref(key).cast_mut(), now) {
+                    0 => Insert::Done,
+                    1 => Insert::Exists,
+                    _ => Insert::Full,
+                }
+            }
+        }
+
+        /// See [`Allocate::choose_apart`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $choose(src: *mut <$family as Family>::Addr, not: u32) -> u32 {
+            best::<$family>(src, not)
+        }
+
+        /// See [`Allocate::claim_apart`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $claim(
+            reply: *mut FlowKey<<$family as Family>::Addr>,
+            key: *mut FlowKey<<$family as Family>::Addr>,
+            now: u32,
+        ) -> u32 {
+            claim::<$family>(reply, key, now)
+        }
+    };
+}
+
+family!(V4, choose4, claim4);
+family!(V6, choose6, claim6);
+
+#[inline(always)]
+fn best<F: Allocate>(src: *mut F::Addr, not: u32) -> u32 {
+    // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
+    let (Some(src), Some(config)) = (unsafe { src.as_ref() }, config()) else { return NONE };
+    let (pool, len) = F::egress(config);
+    choose(src, pool, len, (not != NONE).then_some(not)).unwrap_or(NONE)
+}
+
+#[inline(always)]
+fn claim<F: Allocate>(reply: *mut FlowKey<F::Addr>, key: *mut FlowKey<F::Addr>, now: u32) -> u32 {
+    // SAFETY: the verifier holds callers of a global function to valid pointers or null.
+    let (Some(reply), Some(key)) = (unsafe { reply.as_ref() }, unsafe { key.as_ref() }) else { return 2 };
+    match claim_port(&mut Table::<F>::new(Now { ns: 0, s: now }), reply, key, now) {
+        Insert::Done => 0,
+        Insert::Exists => 1,
+        Insert::Full => 2,
+    }
+}
