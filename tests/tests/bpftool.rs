@@ -17,8 +17,8 @@ use crate::lab::exchange_all;
 use crate::rig::{Files, NEEDS, flows, map, pins, stat, text};
 
 const PROGRAMS: [&str; 4] = ["egw_guard", "egw_in", "egw_out", "expire"];
-/// What the verifier may walk through for one program.
-const INSTRUCTIONS: u64 = 1_000_000;
+/// What the verifier may walk through for each of them: as measured on Linux 6.18, and a fifth more.
+const BUDGET: [u64; 4] = [1_500, 16_000, 215_000, 30_000];
 
 fn bpftool(arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("bpftool");
@@ -72,12 +72,12 @@ fn programs_stay_far_from_the_verifiers_limit() -> Result<()> {
     }
     let lab = Lab::build(LabConfig::default())?;
     let _agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
-    for name in PROGRAMS {
+    for (name, budget) in PROGRAMS.into_iter().zip(BUDGET) {
         let info = aya::programs::ProgramInfo::from_pin(pins(&lab)?.join("progs").join(name))?;
         assert_eq!(info.name_as_str(), Some(name));
         let count = u64::from(info.verified_instruction_count().context("the kernel does not count")?);
         println!("{name}: {count} instructions verified, {:?} bytes of code", info.size_translated());
-        assert!(count > 0 && count < INSTRUCTIONS, "{name}: {count}");
+        assert!(count > 0 && count < budget, "{name}: {count} of {budget}");
     }
     for (link, program, attach) in
         [("out", "egw_out", "ingress"), ("in", "egw_in", "ingress"), ("guard", "egw_guard", "egress")]

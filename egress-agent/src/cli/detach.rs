@@ -7,6 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use nix::{
+    net::if_::if_indextoname,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -16,6 +17,7 @@ use crate::{
     datapath::{
         attach::{detach, places},
         pins::{Lock, Pins},
+        tables::Tables,
     },
     role::{
         place::Place,
@@ -31,12 +33,9 @@ pub(super) fn run(args: &Netns) -> Result<()> {
     let pins = &place.pins;
     let status = Status::read(&pins.id).unwrap_or(None);
     let _lock = stop_agent(pins, status.as_ref())?;
-    if let Some(status) = &status {
-        let name = |side: &crate::spec::Side| side.interface.clone();
-        let (internal, external) = (name(&status.desired.internal), name(&status.desired.external));
-        for place in places((&internal, 0), (&external, 0)).iter().rev() {
-            detach(pins, place)?;
-        }
+    let (internal, external) = interfaces(pins, status.as_ref());
+    for place in places((&internal, 0), (&external, 0)).iter().rev() {
+        detach(pins, place)?;
     }
     pins.remove()?;
     status::remove(&pins.id);
@@ -45,6 +44,19 @@ pub(super) fn run(args: &Netns) -> Result<()> {
         pins.id
     );
     Ok(())
+}
+
+/// Names of the gateway's interfaces: as the last agent knew them, else by the indexes in the maps.
+fn interfaces(pins: &Pins, status: Option<&Status>) -> (String, String) {
+    if let Some(status) = status {
+        return (status.desired.internal.interface.clone(), status.desired.external.interface.clone());
+    }
+    let config = Tables::open(pins).and_then(|tables| tables.config()).ok();
+    let name = |index: Option<u32>| {
+        let name = index.and_then(|index| if_indextoname(index).ok());
+        name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    (name(config.map(|c| c.internal_ifindex)), name(config.map(|c| c.external_ifindex)))
 }
 
 /// Takes the lock; an agent that holds it is told to end first, or it would bring everything back.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Format, Look, output};
 use crate::{
-    datapath::{attach, pins::Pins, stats, sys, tables::Tables},
+    datapath::{attach, pins::Pins, stats, tables::Tables},
     net::{Netlink, Step, observe, prepare, route},
     role::{place::Place, status::Status},
     spec::{desired::Desired, observed::Observed},
@@ -152,13 +152,9 @@ async fn programs(pins: &Pins, status: &Status, config: &Config, nl: &Netlink) -
     let mut checks = Vec::new();
     for place in attach::places(internal, external) {
         let name = format!("program {}", place.program);
-        let (ok, detail) = match sys::link_info(&pins.link(place.link)) {
-            Ok(info) if info.ifindex == place.ifindex => (true, format!("attached to {} (tcx)", place.interface)),
-            Ok(_) => (false, format!("its link is not on {}", place.interface)),
-            Err(_) if nl.has_filter(place.ifindex, place.egress, place.program).await? => {
-                (true, format!("attached to {} (clsact)", place.interface))
-            }
-            Err(_) => (false, format!("not attached to {}", place.interface)),
+        let (ok, detail) = match place.find(pins, nl).await? {
+            Some(how) => (true, format!("attached to {} ({how})", place.interface)),
+            None => (false, format!("not attached to {}", place.interface)),
         };
         checks.push(check(name, ok, detail, "restart the gateway"));
     }

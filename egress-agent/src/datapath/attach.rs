@@ -16,6 +16,7 @@ use super::{
     pins::{Pins, unlink},
     sys,
 };
+use crate::net::Netlink;
 
 /// Priority and handle of our filters on a clsact qdisc.
 const PRIORITY: u16 = 1;
@@ -63,6 +64,15 @@ impl Place<'_> {
     const fn side(&self) -> TcAttachType {
         if self.egress { TcAttachType::Egress } else { TcAttachType::Ingress }
     }
+
+    /// How the program is attached to this place, if it is.
+    pub async fn find(&self, pins: &Pins, nl: &Netlink) -> Result<Option<Attach>> {
+        if sys::link_info(&pins.link(self.link)).is_ok_and(|info| info.ifindex == self.ifindex) {
+            return Ok(Some(Attach::Tcx));
+        }
+        let filter = nl.has_filter(self.ifindex, self.egress, self.program).await?;
+        Ok(filter.then_some(Attach::Clsact))
+    }
 }
 
 /// The three places, in the order in which they are attached: the guard stands before anything can flow.
@@ -94,9 +104,11 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
         match attach_tcx(program, place) {
             Ok(link) => {
                 link.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
+                // What an agent with --attach clsact left; fails where there is none.
+                let _ = qdisc_detach_program(place.interface, place.side(), place.program);
                 return Ok(Attach::Tcx);
             }
-            Err(error) if how == Attach::Tcx => {
+            Err(error) if how == Attach::Tcx || !unknown(&error) => {
                 return Err(error).with_context(|| format!("attach {} to {}", place.program, place.interface));
             }
             Err(error) => tracing::info!(interface = place.interface, %error, "no TCX, using clsact"),
@@ -104,7 +116,14 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
     }
     attach_clsact(program, place)
         .with_context(|| format!("attach {} to {} by clsact", place.program, place.interface))?;
+    unlink(&pin)?;
     Ok(Attach::Clsact)
+}
+
+/// Kernels without TCX do not know the attach type.
+fn unknown(error: &ProgramError) -> bool {
+    matches!(error, ProgramError::SyscallError(error)
+        if matches!(error.io_error.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::EOPNOTSUPP)))
 }
 
 fn attach_tcx(program: &mut SchedClassifier, place: &Place<'_>) -> Result<FdLink, ProgramError> {

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -110,19 +111,34 @@ impl Pins {
         remove_tree(&self.dir)
     }
 
-    /// Whether the gateway had links and the interfaces of all of them are gone: its namespace ended.
+    /// Whether the gateway's namespace ended: the interfaces of all its links are gone, or, where filters of a clsact qdisc
+    /// are used or nothing was attached yet, no namespace has its inode any more.
     #[must_use]
     pub fn dead(&self) -> bool {
         let mut links = LINKS.iter().map(|name| sys::link_info(&self.link(name))).filter_map(Result::ok).peekable();
-        links.peek().is_some() && links.all(|info| info.ifindex == 0)
+        if links.peek().is_some() {
+            return links.all(|info| info.ifindex == 0);
+        }
+        let inode = self.id.split_once(':').and_then(|(_, inode)| inode.parse::<u64>().ok());
+        inode.is_some_and(|inode| !namespaces().any(|one| one == inode))
     }
+}
+
+/// Inodes of the network namespaces that processes are in or that have a name.
+fn namespaces() -> impl Iterator<Item = u64> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path().join("ns/net"));
+    let named = fs::read_dir("/run/netns").into_iter().flatten().flatten().map(|entry| entry.path());
+    processes.chain(named).filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.ino())
 }
 
 /// Removes the pins of gateways whose namespace is gone, except `keep`. Returns the ids.
 pub fn sweep(keep: &str) -> Result<Vec<String>> {
     let mut swept = Vec::new();
     for pins in Pins::all().with_context(|| format!("list {ROOT}"))? {
-        if pins.id != keep && pins.dead() && pins.lock().is_ok() {
+        if pins.id != keep
+            && pins.dead()
+            && let Ok(_lock) = pins.lock()
+        {
             pins.remove().with_context(|| format!("sweep {}", pins.id))?;
             swept.push(pins.id);
         }

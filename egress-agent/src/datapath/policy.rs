@@ -93,22 +93,31 @@ fn split(addrs: impl Iterator<Item = (IpAddr, u32)>) -> (BTreeMap<[u8; 4], u32>,
     (v4, v6)
 }
 
-/// Writes the difference.
+/// Writes the difference. A new selected Pod is known before a new `snat: false` CIDR could let its packets out as they are.
 pub fn sync(tables: &mut Tables, policy: &Policy) -> Result<()> {
+    hash(&mut tables.local4, &policy.v4.local).context("map LOCAL4")?;
+    hash(&mut tables.local6, &policy.v6.local).context("map LOCAL6")?;
+    add(&mut tables.selected4, &policy.v4.selected).context("map SELECTED4")?;
+    add(&mut tables.selected6, &policy.v6.selected).context("map SELECTED6")?;
     trie(&mut tables.no_snat4, &policy.v4.no_snat).context("map NO_SNAT4")?;
     trie(&mut tables.no_snat6, &policy.v6.no_snat).context("map NO_SNAT6")?;
     hash(&mut tables.selected4, &policy.v4.selected).context("map SELECTED4")?;
-    hash(&mut tables.selected6, &policy.v6.selected).context("map SELECTED6")?;
-    hash(&mut tables.local4, &policy.v4.local).context("map LOCAL4")?;
-    hash(&mut tables.local6, &policy.v6.local).context("map LOCAL6")
+    hash(&mut tables.selected6, &policy.v6.selected).context("map SELECTED6")
 }
 
-fn hash<A: Pod + Ord + Hash>(map: &mut HashMap<MapData, A, u32>, wanted: &BTreeMap<A, u32>) -> Result<()> {
-    let have: BTreeMap<A, u32> = map.iter().collect::<Result<_, _>>()?;
+type Held<A> = BTreeMap<A, u32>;
+
+/// Adds what lacks; what the map held before.
+fn add<A: Pod + Ord + Hash>(map: &mut HashMap<MapData, A, u32>, wanted: &Held<A>) -> Result<Held<A>> {
+    let have: Held<A> = map.iter().collect::<Result<_, _>>()?;
     for (addr, value) in wanted.iter().filter(|(addr, value)| have.get(*addr) != Some(value)) {
         map.insert(addr, value, 0)?;
     }
-    for addr in have.keys().filter(|addr| !wanted.contains_key(*addr)) {
+    Ok(have)
+}
+
+fn hash<A: Pod + Ord + Hash>(map: &mut HashMap<MapData, A, u32>, wanted: &Held<A>) -> Result<()> {
+    for addr in add(map, wanted)?.keys().filter(|addr| !wanted.contains_key(*addr)) {
         map.remove(addr)?;
     }
     Ok(())

@@ -30,6 +30,12 @@ pub struct Stats {
 pub struct Table {
     /// Flows of both families.
     pub flows: u64,
+    /// Of those, IPv4; for `doctor`.
+    #[serde(skip)]
+    pub ipv4: u64,
+    /// Of those, IPv6.
+    #[serde(skip)]
+    pub ipv6: u64,
     /// Flows that each family has room for.
     pub capacity: u32,
 }
@@ -45,14 +51,14 @@ pub fn read(pins: &Pins) -> Result<Stats> {
     for cpu in tables.counters.get(&0, 0).context("read map COUNTERS")?.iter() {
         add(&mut counters, words::<Counters, COUNTERS>(cpu));
     }
-    let mut flows = 0;
-    walk::<V4>(pins, |key, _| flows += u64::from(key.dir == OUT))?;
-    walk::<V6>(pins, |key, _| flows += u64::from(key.dir == OUT))?;
+    let (mut ipv4, mut ipv6) = (0, 0);
+    walk::<V4>(pins, |key, _| ipv4 += u64::from(key.dir == OUT))?;
+    walk::<V6>(pins, |key, _| ipv6 += u64::from(key.dir == OUT))?;
     Ok(Stats {
         id: pins.id.clone(),
         counters: Counter::ALL.iter().map(|c| c.name()).zip(counters).collect(),
         drops: Drop::ALL.iter().map(|d| d.name()).zip(drops).collect(),
-        table: Table { flows, capacity: tables.capacity(pins)? },
+        table: Table { flows: ipv4 + ipv6, ipv4, ipv6, capacity: tables.capacity(pins)? },
     })
 }
 

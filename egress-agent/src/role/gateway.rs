@@ -66,6 +66,7 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     let nl = Netlink::open().context("rtnetlink")?;
     let mut changes = watch().context("rtnetlink")?;
     let mut seen = fingerprint(&options.files);
+    let mut settling = false;
     let (desired, observed) = look(options, &nl).await?;
     report_warnings(&desired);
     info!(gateway = desired.gateway, id = place.pins.id, "starting");
@@ -90,8 +91,11 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
                 true
             }
             _ = files.tick() => {
+                // A file that is being written is left until two looks agree.
                 let now = fingerprint(&options.files);
-                std::mem::replace(&mut seen, now.clone()) != now
+                let changed = now != seen;
+                seen = now;
+                std::mem::replace(&mut settling, changed) && !changed
             }
             _ = repair.tick() => {
                 if let Err(error) = running.repair(&nl).await {
@@ -113,24 +117,42 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     Ok(())
 }
 
-/// Brings the first state into force. If that fails and nothing was there before, nothing is left behind.
-async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, observed: Observed) -> Result<Running> {
+/// Brings the first state into force. If that fails before any packet could pass, nothing is left behind.
+async fn begin(
+    options: &Options,
+    nl: &Netlink,
+    place: Place,
+    desired: Desired,
+    observed: Observed,
+) -> Result<Running> {
     let (pins, new) = (place.pins.clone(), !place.pins.exist());
+    let lock = place.pins.create()?;
     let (internal, external) = (desired.internal.interface.clone(), desired.external.interface.clone());
+    let mut attached = None;
     let start = async {
-        let mut running = Running::load(place, &desired, options.attach, options.object.as_deref())?;
-        running.apply(nl, desired, observed).await?;
-        running.write_status(None, None)?;
-        Ok(running)
+        let mut running = Running::load(place, lock, &desired, options.attach, options.object.as_deref())?;
+        running.attach(desired, observed)?;
+        attached = Some(running);
+        Ok(())
     };
-    let started = start.await;
+    let started: Result<()> = start.await;
     if started.is_err() && new {
         for place in places((&internal, 0), (&external, 0)).iter().rev() {
             detach(&pins, place)?;
         }
         pins.remove()?;
     }
-    started
+    started?;
+    let mut running = attached.context("start")?;
+    // From here on forwarding may be on: whatever fails, the guard stays.
+    let failed = running.finish(nl).await.err().map(|error| format!("{error:#}"));
+    if let Some(failed) = &failed {
+        error!("failed: {failed}");
+    }
+    if let Err(error) = running.write_status(None, failed.as_deref()) {
+        error!("{error:#}");
+    }
+    Ok(running)
 }
 
 /// Reads manifests and interfaces.

@@ -29,7 +29,8 @@ impl Place {
         }
         let identity = netns::identity().context("identify the network namespace")?;
         let id = match env::var(POD_UID) {
-            Ok(uid) if !uid.is_empty() && !uid.contains(['/', '.']) => uid,
+            // Another namespace than the Pod's own is not the Pod.
+            Ok(uid) if netns.is_none() && !uid.is_empty() && !uid.contains(['/', '.']) => uid,
             _ => identity.to_string(),
         };
         Ok(Self { pins: Pins::of(&id), cookie: identity.cookie.unwrap_or(0) })

@@ -40,11 +40,21 @@ pub struct Running {
 
 impl Running {
     /// Loads the programs; nothing is attached yet.
-    pub fn load(place: Place, desired: &Desired, how: Attach, object: Option<&Path>) -> Result<Self> {
-        let mut lock = place.pins.create()?;
-        for id in pins::sweep(&place.pins.id)? {
-            info!(id, "swept a gateway whose network namespace is gone");
-            super::status::remove(&id);
+    pub fn load(
+        place: Place,
+        mut lock: Lock,
+        desired: &Desired,
+        how: Attach,
+        object: Option<&Path>,
+    ) -> Result<Self> {
+        match pins::sweep(&place.pins.id) {
+            Ok(swept) => {
+                for id in swept {
+                    info!(id, "swept a gateway whose network namespace is gone");
+                    super::status::remove(&id);
+                }
+            }
+            Err(error) => warn!("sweep: {error:#}"),
         }
         if stale(&place) {
             info!("removing what an older network namespace with the same inode left");
@@ -74,6 +84,12 @@ impl Running {
 
     /// Brings everything in line with the desired state. Nothing of the maps is changed if the configuration cannot be built.
     pub async fn apply(&mut self, nl: &Netlink, desired: Desired, observed: Observed) -> Result<()> {
+        self.attach(desired, observed)?;
+        self.finish(nl).await
+    }
+
+    /// Brings maps and programs in line.
+    pub fn attach(&mut self, desired: Desired, observed: Observed) -> Result<()> {
         // An offset that was moved from outside stays moved.
         if let Ok(config) = self.tables.config()
             && config.external_ifindex != 0
@@ -109,12 +125,21 @@ impl Running {
                 info!(cut, "cut flows whose egress address is gone or that are no longer translated");
             }
         }
-        // Last: forwarding is not turned on before the guard stands.
-        let report = prepare::run(nl, &desired).await.context("prepare the namespace")?;
-        report_failures(&report.failures);
-        let (_, failures) = route::sync(nl, &desired, &observed).await.context("routes of policy CIDRs")?;
-        report_failures(&failures);
+        Ok(())
+    }
+
+    /// Brings the namespace in line. Comes last: forwarding is not turned on before the guard stands.
+    pub async fn finish(&mut self, nl: &Netlink) -> Result<()> {
+        self.prepare(nl).await?;
         self.complete = true;
+        Ok(())
+    }
+
+    /// Sysctls, rules, routes and neighbours.
+    async fn prepare(&self, nl: &Netlink) -> Result<()> {
+        let Some((desired, observed)) = &self.in_force else { return Ok(()) };
+        report_failures(&prepare::run(nl, desired).await.context("prepare the namespace")?.failures);
+        report_failures(&route::sync(nl, desired, observed).await.context("routes of policy CIDRs")?.1);
         Ok(())
     }
 
@@ -130,11 +155,22 @@ impl Running {
         self.complete
     }
 
-    /// Brings back what others took away: sysctls, rules, routes, neighbours.
-    pub async fn repair(&self, nl: &Netlink) -> Result<()> {
-        let Some((desired, observed)) = &self.in_force else { return Ok(()) };
-        report_failures(&prepare::run(nl, desired).await.context("prepare the namespace")?.failures);
-        report_failures(&route::sync(nl, desired, observed).await.context("routes of policy CIDRs")?.1);
+    /// Brings back what others took away: programs, sysctls, rules, routes, neighbours.
+    pub async fn repair(&mut self, nl: &Netlink) -> Result<()> {
+        self.reattach(nl).await?;
+        self.prepare(nl).await
+    }
+
+    async fn reattach(&mut self, nl: &Netlink) -> Result<()> {
+        let Some((desired, observed)) = self.in_force.clone() else { return Ok(()) };
+        let side = |name: &str| observed.link(name).map_or(0, |link| link.index);
+        let (internal, external) = (&desired.internal.interface, &desired.external.interface);
+        for place in places((internal, side(internal)), (external, side(external))) {
+            if place.find(&self.place.pins, nl).await?.is_none() {
+                warn!(program = place.program, interface = place.interface, "was taken away, attaching it again");
+                self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
+            }
+        }
         Ok(())
     }
 

@@ -95,7 +95,7 @@ pub enum PortSelection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Forward {
-    /// The fastest that works, probed per interface.
+    /// The fastest that works, by what each interface is.
     #[default]
     Auto,
     /// `bpf_redirect_peer`.

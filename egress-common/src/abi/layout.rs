@@ -1,4 +1,4 @@
-//! A number that changes when any map's layout changes. It is part of the pin path: a new layout never reads old maps.
+//! A number that changes when the layout of a map does, as far as its size or one of the offsets below shows it. It is part of the pin path: a new layout never reads old maps.
 
 use super::{
     config::Config,
@@ -15,7 +15,7 @@ const fn mix(hash: u64, value: usize) -> u64 {
     (hash ^ value as u64).wrapping_mul(0x0000_0100_0000_01b3)
 }
 
-/// FNV-1a over the sizes and field offsets of everything in [`super`].
+/// FNV-1a over these facts.
 #[must_use]
 pub const fn hash() -> u64 {
     let facts = [
@@ -32,6 +32,11 @@ pub const fn hash() -> u64 {
         core::mem::offset_of!(Config, timeouts),
         core::mem::offset_of!(Config, egress4),
         size_of::<Hop<[u8; 4]>>(),
+        size_of::<Hop<[u8; 16]>>(),
+        super::hop::HOPS as usize,
+        super::policy::MAX_PREFIXES,
+        super::policy::MAX_PODS,
+        super::policy::MAX_LOCAL,
         size_of::<Event>(),
         crate::verdict::DROPS,
         crate::verdict::COUNTERS,

@@ -1,5 +1,5 @@
 //! The last look at what the kernel sends to the external network: nothing leaves from an address that may not. What the
-//! programs redirect to the interface's peer does not come by here; it is translated by construction.
+//! programs redirect to the interface's peer does not come by here; they have translated it, or policy lets it out as it is.
 
 use core::mem::MaybeUninit;
 

@@ -1,4 +1,5 @@
-//! What `cargo xtask demo` shows: a lab with the manifests of seed 000, traffic through it, how to look into the gateway,
+//! What `cargo xtask demo` shows: a lab with the manifests of Kube-OVN's documentation, traffic through it, how to look into
+//! the gateway,
 //! and packets per second beside the kernel's NAT. Whatever is not as it must be ends it with an error.
 
 mod eyes;
@@ -30,7 +31,7 @@ struct Scene {
 }
 
 const SEED_000: Scene = Scene {
-    heading: "1. The gateway of seed 000",
+    heading: "1. The gateway of Kube-OVN's documentation",
     manifest: "gateway1.yaml",
     veg: "default/gateway1",
     families: &[Family::V4],

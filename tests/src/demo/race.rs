@@ -45,7 +45,7 @@ impl Pace {
 }
 
 const WHAT: &str = "\
-Two labs alike: one with our gateway, one with the `ip` and `iptables` rules of seed 000 (MASQUERADE --random-fully).
+Two labs alike: one with our gateway, one with the `ip` and `iptables` rules of Kube-OVN (MASQUERADE --random-fully).
 64-byte UDP, 1000 established flows. The kernel itself makes the packets and hands them to eth0 as a driver would; one
 thread, pinned to one CPU, makes them, takes them through the gateway and delivers them. Only what arrived is counted.
 The gateways take turns of some tenths of a second, so that what slows the machine down for a while slows both.

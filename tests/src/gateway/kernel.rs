@@ -1,4 +1,4 @@
-//! The baseline: seed 000's gateway as Kube-OVN makes it with `ip` and `iptables`.
+//! The baseline: the documentation's gateway as Kube-OVN makes it with `ip` and `iptables`.
 
 use std::net::IpAddr;
 

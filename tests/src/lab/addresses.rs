@@ -1,4 +1,4 @@
-//! The addresses and names of every lab: seed 000's, and a dual-stack twin of them.
+//! The addresses and names of every lab: those of Kube-OVN's documentation, and a dual-stack twin of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -39,7 +39,7 @@ const fn subnet(second: u8, third: u16) -> Subnet {
     }
 }
 
-/// `ovn-default`, `subnet1` and the block of seed 000's `snat: false` policy.
+/// `ovn-default`, `subnet1` and the block of the documentation's `snat: false` policy.
 pub(super) const SUBNETS: [Subnet; 3] = [subnet(16, 0x16), subnet(17, 0x17), subnet(18, 0x18)];
 
 /// The networks whose addresses must not be seen outside.

@@ -59,7 +59,7 @@ impl Client {
     }
 }
 
-/// What [`super::Lab::build`] builds. Start from `LabConfig::default()`, seed 000's network with both families.
+/// What [`super::Lab::build`] builds. Start from `LabConfig::default()`, the documentation's network with both families.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabConfig {
     /// Families that have addresses and routes.

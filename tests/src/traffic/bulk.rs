@@ -59,7 +59,8 @@ pub struct Outcome {
     pub intact: bool,
     /// How long it took.
     pub elapsed: Duration,
-    /// Segments that the client sent again (`tcpi_total_retrans`).
+    /// Segments that the client sent again and that the server lacked (`tcpi_total_retrans` without `tcpi_dsack_dups`: on a
+    /// busy machine an answer can be later than the client's patience).
     pub retransmits: u32,
 }
 
@@ -210,5 +211,5 @@ fn retransmits(stream: &TcpStream) -> Result<u32> {
         libc::getsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut info).cast(), &raw mut length)
     };
     Errno::result(got).context("TCP_INFO")?;
-    Ok(info.tcpi_total_retrans)
+    Ok(info.tcpi_total_retrans.saturating_sub(info.tcpi_dsack_dups))
 }
