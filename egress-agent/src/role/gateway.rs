@@ -118,13 +118,7 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
 }
 
 /// Brings the first state into force. If that fails before any packet could pass, nothing is left behind.
-async fn begin(
-    options: &Options,
-    nl: &Netlink,
-    place: Place,
-    desired: Desired,
-    observed: Observed,
-) -> Result<Running> {
+async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, observed: Observed) -> Result<Running> {
     let (pins, new) = (place.pins.clone(), !place.pins.exist());
     let lock = place.pins.create()?;
     let (internal, external) = (desired.internal.interface.clone(), desired.external.interface.clone());

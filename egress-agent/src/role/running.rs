@@ -40,13 +40,7 @@ pub struct Running {
 
 impl Running {
     /// Loads the programs; nothing is attached yet.
-    pub fn load(
-        place: Place,
-        mut lock: Lock,
-        desired: &Desired,
-        how: Attach,
-        object: Option<&Path>,
-    ) -> Result<Self> {
+    pub fn load(place: Place, mut lock: Lock, desired: &Desired, how: Attach, object: Option<&Path>) -> Result<Self> {
         match pins::sweep(&place.pins.id) {
             Ok(swept) => {
                 for id in swept {
