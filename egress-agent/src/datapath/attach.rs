@@ -94,7 +94,10 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
             Ok(info) if info.ifindex == place.ifindex => {
                 let link = PinnedLink::from_pin(&pin).with_context(|| format!("open {}", pin.display()))?;
                 let link = SchedClassifierLink::try_from(FdLink::from(link)).context("pinned link")?;
-                program.attach_to_link(link).with_context(|| format!("replace program of {}", pin.display()))?;
+                let id =
+                    program.attach_to_link(link).with_context(|| format!("replace program of {}", pin.display()))?;
+                // Only the pin holds the link: who removes the pin takes the program away, and a new one can be attached.
+                drop(program.take_link(id)?);
                 return Ok(Attach::Tcx);
             }
             // The interface it was attached to is gone, or is not the one that it belongs to any more.

@@ -112,3 +112,22 @@ fn a_restart_brings_programs_back() -> Result<()> {
     exchange_all(lab.client("pod1")?, &lab.far, Family::V4)?;
     Ok(())
 }
+
+/// One that is taken away from a running agent comes back by itself, also from one that only replaced the programs.
+#[test]
+fn a_running_agent_brings_programs_back() -> Result<()> {
+    if skip(NEEDS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
+    for link in ["guard", "out"] {
+        fs::remove_file(pins(&lab)?.join("links").join(link))?;
+        eventually(&format!("{link} is back"), FOLLOW, || Ok(complaints(&lab)?.is_empty()))
+            .with_context(|| format!("{:?}\n{}", complaints(&lab), agent.stderr()))?;
+        agent.kill9()?;
+        agent.restart()?;
+    }
+    exchange_all(lab.client("pod1")?, &lab.far, Family::V4)?;
+    Ok(())
+}

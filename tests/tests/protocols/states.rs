@@ -67,7 +67,7 @@ fn every_state_is_told() -> Result<()> {
         becomes(&lab, "closed", "tcp", 4002, server)?;
         // Nobody listens: the answer is RST.
         drop(listener);
-        ensure!(tcp::connect_in(&pod.ns, Call::to(server, PORT).from_port(4003)).is_err(), "nobody listens");
+        ensure!(tcp::connect_in(&pod.ns, Call::to(server, PORT + 1).from_port(4003)).is_err(), "nobody listens");
         becomes(&lab, "closed", "tcp", 4003, server)?;
     }
     Ok(())
