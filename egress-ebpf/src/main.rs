@@ -25,36 +25,37 @@ mod store;
 use aya_ebpf::{macros::classifier, programs::TcContext};
 use ctx::skb::Skb;
 
+/// Logs a verdict where the object was built with the feature `debug-log`: for a lab, not for traffic.
+macro_rules! said {
+    ($ctx:expr, $format:literal, $verdict:expr) => {{
+        let verdict: i32 = $verdict;
+        #[cfg(feature = "debug-log")]
+        aya_log_ebpf::info!(&$ctx, $format, verdict);
+        verdict
+    }};
+}
 /// Packets from the Pods.
 #[classifier]
 pub fn egw_out(ctx: TcContext) -> i32 {
-    said(&ctx, "egw_out", pipeline::out::run(Skb::new(ctx.skb.skb)))
+    said!(ctx, "egw_out {}", pipeline::out::run(Skb::new(ctx.skb.skb)))
 }
 
 /// Packets from the external network.
 #[classifier]
 pub fn egw_in(ctx: TcContext) -> i32 {
-    said(&ctx, "egw_in", pipeline::inward::run(Skb::new(ctx.skb.skb)))
+    said!(ctx, "egw_in {}", pipeline::inward::run(Skb::new(ctx.skb.skb)))
 }
 
 /// Packets that the kernel sends to the external network.
 #[classifier]
 pub fn egw_guard(ctx: TcContext) -> i32 {
-    said(&ctx, "egw_guard", pipeline::guard::run(Skb::new(ctx.skb.skb)))
+    said!(ctx, "egw_guard {}", pipeline::guard::run(Skb::new(ctx.skb.skb)))
 }
 
 /// Removes the flows whose keys are the packet's payload.
 #[classifier]
 pub fn expire(ctx: TcContext) -> i32 {
     pipeline::expire::run(Skb::new(ctx.skb.skb))
-}
-
-/// With the feature `debug-log` every verdict is logged: for a lab, not for traffic.
-#[inline(always)]
-fn said(_ctx: &TcContext, _program: &str, verdict: i32) -> i32 {
-    #[cfg(feature = "debug-log")]
-    aya_log_ebpf::info!(_ctx, "{} verdict {}", _program, verdict);
-    verdict
 }
 
 #[panic_handler]
