@@ -167,7 +167,11 @@ async fn reload(options: &Options, nl: &Netlink, running: &mut Running) {
     let (refused, failed) = match look(options, nl).await {
         Err(reason) => {
             error!("refused, the running state stays as it was:\n{reason:#}");
-            (Some(format!("{reason:#}")), running.repair(nl).await.err())
+            let forgotten = match observe(nl).await {
+                Ok(observed) => running.forget_lost(nl, observed).await,
+                Err(error) => Err(error.into()),
+            };
+            (Some(format!("{reason:#}")), forgotten.and(running.repair(nl).await).err())
         }
         Ok((desired, observed)) if running.has(&desired, &observed) => (None, running.repair(nl).await.err()),
         Ok((desired, observed)) => {

@@ -137,6 +137,24 @@ impl Running {
         Ok(())
     }
 
+    /// While manifests are refused: no new flow may leave from an egress address that the interface has lost, and those that
+    /// did are cut.
+    pub async fn forget_lost(&mut self, nl: &Netlink, observed: Observed) -> Result<()> {
+        let Some((desired, before)) = self.in_force.clone() else { return Ok(()) };
+        let Some(link) = observed.link(&desired.external.interface) else { return Ok(()) };
+        let mut left = desired.clone();
+        left.egress.retain(|addr| link.has(*addr));
+        let known = before == observed || left.egress.len() == desired.egress.len();
+        if known || observed.link(&desired.internal.interface).is_none() {
+            return Ok(());
+        }
+        warn!(left = ?left.egress, "lost egress addresses are no longer used");
+        self.attach(left, observed.clone())?;
+        // What is wanted stays the same, so that `doctor` says what lacks.
+        self.in_force = Some((desired, observed));
+        self.finish(nl).await
+    }
+
     /// Whether this is what is in force already.
     #[must_use]
     pub fn has(&self, desired: &Desired, observed: &Observed) -> bool {
