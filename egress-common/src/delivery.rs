@@ -2,9 +2,9 @@
 
 use crate::{
     abi::{config::forward, family::Family, hop},
+    answer::Answer,
     nat::rewrite::End,
     packet::parse::Parsed,
-    verdict::Drop,
 };
 
 /// Where a packet goes. All but `Untouched` come after translation.
@@ -18,8 +18,8 @@ pub enum Way {
     Stack,
     /// To the kernel as it came: it answers with the right ICMP error from the inside address.
     Untouched,
-    /// Nowhere.
-    Drop(Drop),
+    /// Nowhere; its sender is told, see [`crate::answer`].
+    Answer(Answer),
 }
 
 /// What is known about the next hop.
@@ -38,7 +38,7 @@ pub struct NextHop {
 pub fn way<F: Family>(packet: &Parsed<F>, end: End, to: &NextHop, mode: u32) -> Way {
     let outbound = matches!(end, End::Source);
     if packet.ttl <= 1 {
-        return if outbound { Way::Untouched } else { Way::Drop(Drop::TtlInbound) };
+        return if outbound { Way::Untouched } else { Way::Answer(Answer::Expired) };
     }
     if packet.wire_len > to.mtu {
         return if packet.may_fragment {
@@ -46,7 +46,7 @@ pub fn way<F: Family>(packet: &Parsed<F>, end: End, to: &NextHop, mode: u32) -> 
         } else if outbound {
             Way::Untouched
         } else {
-            Way::Drop(Drop::TooBigInbound)
+            Way::Answer(Answer::TooBig(to.mtu))
         };
     }
     match mode {
@@ -65,7 +65,10 @@ const fn probe_due(to: &NextHop) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{abi::family::V4, packet::parse::Kind};
+    use crate::{
+        abi::family::V4,
+        packet::parse::{Kind, Piece},
+    };
 
     fn packet(ttl: u8, wire_len: u32, may_fragment: bool) -> Parsed<V4> {
         Parsed {
@@ -80,6 +83,8 @@ mod tests {
             may_fragment,
             len: wire_len,
             wire_len,
+            l4: 34,
+            piece: Piece::default(),
         }
     }
 
@@ -98,9 +103,9 @@ mod tests {
             (64, 1500, false, out, resolved, 0, stack, Way::Stack),
             (1, 100, false, out, resolved, 0, peer, Way::Untouched),
             (0, 100, false, out, resolved, 0, stack, Way::Untouched),
-            (1, 100, false, back, resolved, 0, peer, Way::Drop(Drop::TtlInbound)),
+            (1, 100, false, back, resolved, 0, peer, Way::Answer(Answer::Expired)),
             (64, 1501, false, out, resolved, 0, peer, Way::Untouched),
-            (64, 1501, false, back, resolved, 0, peer, Way::Drop(Drop::TooBigInbound)),
+            (64, 1501, false, back, resolved, 0, peer, Way::Answer(Answer::TooBig(1500))),
             (64, 1501, true, out, resolved, 0, peer, Way::Stack),
             (64, 1501, true, back, resolved, 0, peer, Way::Stack),
         ] {

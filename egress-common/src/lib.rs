@@ -5,15 +5,19 @@
 //! - [`nat`]: ports, the claim protocol, the rewrite
 //! - [`conntrack`]: what state a flow is in, when it ends, how its two halves are removed
 //! - [`delivery`]: how a packet leaves the gateway
+//! - [`fragment`]: the datagrams whose fragments pass
+//! - [`answer`]: ICMP errors that the gateway sends itself
 //! - [`ecmp`]: keyed hash and rendezvous choice of the egress address
 //! - [`policy`]: who is translated
 //! - [`verdict`]: every reason for which a packet is dropped, every counter
 #![no_std]
 
 pub mod abi;
+pub mod answer;
 pub mod conntrack;
 pub mod delivery;
 pub mod ecmp;
+pub mod fragment;
 pub mod nat;
 pub mod packet;
 pub mod policy;

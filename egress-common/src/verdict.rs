@@ -33,13 +33,13 @@ named! {
     Drop, Drops, DROPS {
         /// Shorter than its headers say, or a header that contradicts itself.
         Malformed = malformed,
-        /// Protocol other than TCP, UDP and ICMP echo, not translated yet.
+        /// Protocol that cannot be translated: its checksum or ICV covers the addresses.
         Protocol = protocol,
-        /// IPv4 options or IPv6 extension headers, not translated yet.
+        /// IPv4 options or IPv6 extension headers that steer the packet or record its way, or too many of them.
         Options = options,
-        /// Fragment, not translated yet.
+        /// Fragment that contradicts its datagram, hides its header, or is beyond the budget.
         Fragment = fragment,
-        /// ICMP error, not translated yet.
+        /// ICMP error about no flow, or that quotes too little.
         IcmpError = icmp_error,
         /// ICMP message that has no translation, such as an unsolicited echo reply.
         IcmpType = icmp_type,
@@ -47,9 +47,9 @@ named! {
         NoMapping = no_mapping,
         /// From outside, to an address that is neither ours nor in a `snat: false` CIDR.
         NotOurs = not_ours,
-        /// From outside with TTL or hop limit at its end, not answered yet.
+        /// From outside with TTL or hop limit at its end.
         TtlInbound = ttl_inbound,
-        /// From outside, too big for the way to the Pod, not answered yet.
+        /// From outside, too big for the way to the Pod, and may not be fragmented.
         TooBigInbound = too_big_inbound,
         /// No route and no Subnet gateway.
         NoRoute = no_route,
@@ -73,6 +73,8 @@ named! {
         Rewrite = rewrite,
         /// The agent has not written a configuration yet.
         NotConfigured = not_configured,
+        /// Frame with a VLAN tag.
+        Vlan = vlan,
     }
 }
 
@@ -103,5 +105,15 @@ named! {
         HopLookups = hop_lookups,
         /// Events that did not fit the ring buffer.
         EventsLost = events_lost,
+        /// ICMP errors translated, in both directions.
+        IcmpErrors = icmp_errors,
+        /// ICMP errors that the gateway sent itself about packets from outside.
+        IcmpAnswers = icmp_answers,
+        /// ICMP errors that it did not send because it had sent many.
+        IcmpUnanswered = icmp_unanswered,
+        /// Fragments held because they came before their datagram's first.
+        FragmentsHeld = fragments_held,
+        /// Held fragments that went on when the first came.
+        FragmentsReleased = fragments_released,
     }
 }

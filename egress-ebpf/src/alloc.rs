@@ -7,7 +7,10 @@ use egress_common::{
         flow::FlowKey,
     },
     ecmp::rendezvous::choose,
-    nat::{claim::claim_port, store::Insert},
+    nat::{
+        claim::{claim_port, search},
+        store::Insert,
+    },
 };
 
 use crate::{
@@ -22,12 +25,14 @@ const NONE: u32 = u32::MAX;
 pub(crate) trait Allocate: Maps {
     /// See [`choose`].
     fn choose_apart(src: &Self::Addr, not: Option<u32>) -> Option<u32>;
+    /// See [`search`].
+    fn search_apart(reply: &mut FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> (Insert, u32);
     /// See [`claim_port`].
     fn claim_apart(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> Insert;
 }
 
 macro_rules! family {
-    ($family:ty, $choose:ident, $claim:ident) => {
+    ($family:ty, $choose:ident, $search:ident, $claim:ident) => {
         impl Allocate for $family {
             #[inline(always)]
             fn choose_apart(src: &Self::Addr, not: Option<u32>) -> Option<u32> {
@@ -36,12 +41,14 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn search_apart(reply: &mut FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> (Insert, u32) {
+                let found = $search(reply, core::ptr::from_ref(key).cast_mut(), now);
+                (insert(found >> TRIES_BITS), found & ((1 << TRIES_BITS) - 1))
+            }
+
+            #[inline(always)]
             fn claim_apart(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> Insert {
-                match $claim(core::ptr::from_ref(reply).cast_mut(), core::ptr::from_ref(key).cast_mut(), now) {
-                    0 => Insert::Done,
-                    1 => Insert::Exists,
-                    _ => Insert::Full,
-                }
+                insert($claim(core::ptr::from_ref(reply).cast_mut(), core::ptr::from_ref(key).cast_mut(), now))
             }
         }
 
@@ -50,6 +57,17 @@ macro_rules! family {
         #[inline(never)]
         extern "C" fn $choose(src: *mut <$family as Family>::Addr, not: u32) -> u32 {
             best::<$family>(src, not)
+        }
+
+        /// See [`Allocate::search_apart`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $search(
+            reply: *mut FlowKey<<$family as Family>::Addr>,
+            key: *mut FlowKey<<$family as Family>::Addr>,
+            now: u32,
+        ) -> u32 {
+            find::<$family>(reply, key, now)
         }
 
         /// See [`Allocate::claim_apart`].
@@ -65,24 +83,56 @@ macro_rules! family {
     };
 }
 
-family!(V4, choose4, claim4);
-family!(V6, choose6, claim6);
+family!(V4, choose4, search4, claim4);
+family!(V6, choose6, search6, claim6);
+
+/// Bits for the number of tries beside an outcome.
+const TRIES_BITS: u32 = 16;
+
+const fn number(outcome: Insert) -> u32 {
+    match outcome {
+        Insert::Done => 0,
+        Insert::Exists => 1,
+        Insert::Full => 2,
+    }
+}
+
+const fn insert(number: u32) -> Insert {
+    match number {
+        0 => Insert::Done,
+        1 => Insert::Exists,
+        _ => Insert::Full,
+    }
+}
 
 #[inline(always)]
 fn best<F: Allocate>(src: *mut F::Addr, not: u32) -> u32 {
     // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
     let (Some(src), Some(config)) = (unsafe { src.as_ref() }, config()) else { return NONE };
     let (pool, len) = F::egress(config);
-    choose(src, pool, len, (not != NONE).then_some(not)).unwrap_or(NONE)
+    let any = || {
+        // SAFETY: a field of a map value. Volatile: the compiler must not see that both are the same.
+        unsafe { (&raw const config.netns_cookie).read_volatile() }
+    };
+    let blur = |value: u64| value.wrapping_add(any().wrapping_sub(any()));
+    choose(src, pool, len, (not != NONE).then_some(not), blur).unwrap_or(NONE)
+}
+
+#[inline(always)]
+fn find<F: Allocate>(reply: *mut FlowKey<F::Addr>, key: *mut FlowKey<F::Addr>, now: u32) -> u32 {
+    // SAFETY: the verifier holds callers of a global function to valid pointers or null.
+    let (Some(reply), Some(key), Some(config)) = (unsafe { reply.as_mut() }, unsafe { key.as_ref() }, config()) else {
+        return number(Insert::Full) << TRIES_BITS;
+    };
+    let (outcome, tries) = search(&mut Table::<F>::new(Now { ns: 0, s: now }), config, reply, key, now);
+    number(outcome) << TRIES_BITS | tries
 }
 
 #[inline(always)]
 fn claim<F: Allocate>(reply: *mut FlowKey<F::Addr>, key: *mut FlowKey<F::Addr>, now: u32) -> u32 {
-    // SAFETY: the verifier holds callers of a global function to valid pointers or null.
-    let (Some(reply), Some(key)) = (unsafe { reply.as_ref() }, unsafe { key.as_ref() }) else { return 2 };
-    match claim_port(&mut Table::<F>::new(Now { ns: 0, s: now }), reply, key, now) {
-        Insert::Done => 0,
-        Insert::Exists => 1,
-        Insert::Full => 2,
-    }
+    // SAFETY: as above.
+    let (Some(reply), Some(key)) = (unsafe { reply.as_ref() }, unsafe { key.as_ref() }) else {
+        return number(Insert::Full);
+    };
+    number(claim_port(&mut Table::<F>::new(Now { ns: 0, s: now }), reply, key, now))
 }

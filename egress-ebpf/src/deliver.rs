@@ -14,9 +14,9 @@ use crate::{ctx::skb::Skb, store::Now};
 /// Both addresses of an Ethernet header.
 #[repr(C, align(2))]
 #[derive(Clone, Copy)]
-struct Macs {
-    to: [u8; 6],
-    from: [u8; 6],
+pub(crate) struct Macs {
+    pub(crate) to: [u8; 6],
+    pub(crate) from: [u8; 6],
 }
 
 // SAFETY: bytes only.

@@ -13,11 +13,13 @@
 mod alloc;
 mod atomic;
 mod count;
+mod crc;
 mod ctx;
 mod deliver;
 mod events;
 mod fib;
 mod maps;
+mod opaque;
 mod pipeline;
 mod socket;
 mod store;

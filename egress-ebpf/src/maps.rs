@@ -11,11 +11,17 @@ use egress_common::{
         config::Config,
         family::{Family, V4, V6},
         flow::{FlowKey, FlowKey4, FlowKey6, FlowValue},
+        fragment::{DATAGRAMS, Datagram, DatagramKey, HELD as HELD_FRAMES, Held, WAITING, Waiting},
         hop::{HOPS, Hop},
         policy::{MAX_LOCAL, MAX_PODS, MAX_PREFIXES},
     },
     nat::claim::Pool,
-    packet::{Plain, parse::Parse},
+    packet::{
+        Plain,
+        deep::Deep,
+        parse::Parsed,
+        quote::{Quote, Quoted},
+    },
     verdict::{Counters, Drops},
 };
 
@@ -83,6 +89,40 @@ pub(crate) static SCRATCH4: PerCpuArray<FlowValue<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH6: PerCpuArray<FlowValue<V6>, 1> = PerCpuArray::new();
 
+/// Datagrams of which the first fragment passed. Whoever evicts one of them has opened as many flows.
+#[btf_map]
+pub(crate) static FRAGS4: LruHashMap<DatagramKey<A4>, Datagram, DATAGRAMS> = LruHashMap::new();
+/// As `FRAGS4`.
+#[btf_map]
+pub(crate) static FRAGS6: LruHashMap<DatagramKey<A6>, Datagram, DATAGRAMS> = LruHashMap::new();
+/// Datagrams whose first fragment is waited for.
+#[btf_map]
+pub(crate) static EARLY4: LruHashMap<DatagramKey<A4>, Waiting, WAITING> = LruHashMap::new();
+/// As `EARLY4`.
+#[btf_map]
+pub(crate) static EARLY6: LruHashMap<DatagramKey<A6>, Waiting, WAITING> = LruHashMap::new();
+/// Fragments that wait for it.
+#[btf_map]
+pub(crate) static HELD4: LruHashMap<DatagramKey<A4>, Held, HELD_FRAMES> = LruHashMap::new();
+/// As `HELD4`.
+#[btf_map]
+pub(crate) static HELD6: LruHashMap<DatagramKey<A6>, Held, HELD_FRAMES> = LruHashMap::new();
+/// Where a frame or a part of it is copied to.
+#[btf_map]
+pub(crate) static FRAME: PerCpuArray<Held, 1> = PerCpuArray::new();
+/// The packet in hand, once it is parsed: every step reads it from here. A `Parsed`, in words because of its BTF.
+#[btf_map]
+pub(crate) static PACKET: PerCpuArray<[u64; PACKET_WORDS], 1> = PerCpuArray::new();
+/// The packet that it quotes, likewise.
+#[btf_map]
+pub(crate) static QUOTE: PerCpuArray<[u64; QUOTE_WORDS], 1> = PerCpuArray::new();
+/// Until when the ICMP errors that were sent are paid for, in nanoseconds.
+#[btf_map]
+pub(crate) static ANSWERED: PerCpuArray<u64, 1> = PerCpuArray::new();
+
+const PACKET_WORDS: usize = 12;
+const QUOTE_WORDS: usize = 10;
+
 /// Drops by reason.
 #[btf_map]
 pub(crate) static DROPS: PerCpuArray<Drops, 1> = PerCpuArray::new();
@@ -95,7 +135,7 @@ pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 pub(crate) static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
 
 /// The maps and out-of-line functions of a family.
-pub(crate) trait Maps: Pool + Parse {
+pub(crate) trait Maps: Pool + Deep + Quoted {
     /// `FLOWS4` or `FLOWS6`.
     fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS>;
     /// `NO_SNAT4` or `NO_SNAT6`, with the address as its full-length key.
@@ -110,10 +150,29 @@ pub(crate) trait Maps: Pool + Parse {
     fn scratch() -> Option<*mut FlowValue<Self>>;
     /// The slot of a destination on this CPU.
     fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>>;
+    /// `FRAGS4` or `FRAGS6`.
+    fn frags() -> &'static LruHashMap<DatagramKey<Self::Addr>, Datagram, DATAGRAMS>;
+    /// `EARLY4` or `EARLY6`.
+    fn early() -> &'static LruHashMap<DatagramKey<Self::Addr>, Waiting, WAITING>;
+    /// `HELD4` or `HELD6`.
+    fn held() -> &'static LruHashMap<DatagramKey<Self::Addr>, Held, HELD_FRAMES>;
+    /// The packet in hand.
+    #[inline(always)]
+    fn packet() -> Option<*mut Parsed<Self>> {
+        const { assert!(size_of::<Parsed<Self>>() <= PACKET_WORDS * 8 && align_of::<Parsed<Self>>() <= 8) };
+        PACKET.get_ptr_mut(0).map(<*mut _>::cast)
+    }
+    /// The packet that it quotes.
+    #[inline(always)]
+    fn quoted() -> Option<*mut Quote<Self>> {
+        const { assert!(size_of::<Quote<Self>>() <= QUOTE_WORDS * 8 && align_of::<Quote<Self>>() <= 8) };
+        QUOTE.get_ptr_mut(0).map(<*mut _>::cast)
+    }
 }
 
 macro_rules! family {
-    ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $hops:ident) => {
+    ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $hops:ident,
+     $frags:ident, $early:ident, $held:ident) => {
         impl Maps for $family {
             #[inline(always)]
             fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS> {
@@ -150,12 +209,27 @@ macro_rules! family {
             fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>> {
                 $hops.get_ptr_mut(slot(addr))
             }
+
+            #[inline(always)]
+            fn frags() -> &'static LruHashMap<DatagramKey<Self::Addr>, Datagram, DATAGRAMS> {
+                &$frags
+            }
+
+            #[inline(always)]
+            fn early() -> &'static LruHashMap<DatagramKey<Self::Addr>, Waiting, WAITING> {
+                &$early
+            }
+
+            #[inline(always)]
+            fn held() -> &'static LruHashMap<DatagramKey<Self::Addr>, Held, HELD_FRAMES> {
+                &$held
+            }
         }
     };
 }
 
-family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, HOPS4);
-family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, HOPS6);
+family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, HOPS4, FRAGS4, EARLY4, HELD4);
+family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, HOPS6, FRAGS6, EARLY6, HELD6);
 
 /// Cache slot of a destination: cheap, spread over the low bits where neighbouring addresses differ.
 #[inline(always)]

@@ -7,8 +7,8 @@ use aya_ebpf::{
     helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp},
 };
 use egress_common::{
-    abi::family::Family,
-    packet::{header::proto, parse::Parsed},
+    abi::{family::Family, flow::FlowKey},
+    packet::header::proto,
 };
 
 use crate::ctx::skb::Skb;
@@ -22,11 +22,14 @@ struct Tuple<A> {
     dport: u16,
 }
 
-/// Whether a socket would take this segment or datagram.
+/// Whether a socket would take a segment or datagram of this key.
 #[inline(always)]
-pub(crate) fn listens<F: Family>(skb: Skb, packet: &Parsed<F>) -> bool {
+pub(crate) fn listens<F: Family>(skb: Skb, packet: &FlowKey<F::Addr>) -> bool {
+    if !matches!(packet.proto, proto::TCP | proto::UDP) {
+        return false;
+    }
     let mut tuple =
-        Tuple { saddr: packet.src, daddr: packet.dst, sport: packet.sport.to_be(), dport: packet.dport.to_be() };
+        Tuple { saddr: packet.saddr, daddr: packet.daddr, sport: packet.sport.to_be(), dport: packet.dport.to_be() };
     let raw: *mut c_void = skb.raw().cast();
     let key: *mut bpf_sock_tuple = (&raw mut tuple).cast();
     let len = size_of::<Tuple<F::Addr>>() as u32;

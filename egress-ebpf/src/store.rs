@@ -188,6 +188,17 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     }
 
     #[inline(always)]
+    fn search(
+        &mut self,
+        _config: &Config,
+        reply: &mut FlowKey<F::Addr>,
+        key: &FlowKey<F::Addr>,
+        now: u32,
+    ) -> (Insert, u32) {
+        F::search_apart(reply, key, now)
+    }
+
+    #[inline(always)]
     fn claim(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, now: u32) -> Insert {
         F::claim_apart(reply, key, now)
     }

@@ -42,7 +42,7 @@ pub struct Tables {
 }
 
 /// Names of all maps of the object that are pinned.
-pub const PINNED: [&str; 17] = [
+pub const PINNED: [&str; 23] = [
     "FLOWS4",
     "FLOWS6",
     "CONFIG",
@@ -57,6 +57,12 @@ pub const PINNED: [&str; 17] = [
     "EXHAUSTED6",
     "HOPS4",
     "HOPS6",
+    "FRAGS4",
+    "FRAGS6",
+    "EARLY4",
+    "EARLY6",
+    "HELD4",
+    "HELD6",
     "DROPS",
     "COUNTERS",
     "EVENTS",

@@ -7,6 +7,7 @@ pub mod config;
 pub mod event;
 pub mod family;
 pub mod flow;
+pub mod fragment;
 pub mod hop;
 pub mod layout;
 pub mod order;

@@ -6,30 +6,44 @@ use crate::abi::{config::MAX_EGRESS, family::Address};
 
 /// Index of the address among the first `len` of `pool` that `src` ranks highest, without `not`.
 ///
-/// The rank needs no secret: it must be the same after a restart.
+/// The rank needs no secret: it must be the same after a restart. `blur` is the identity; a verifier that follows every path
+/// through the loop must not know the value any more (see [`crate::packet::Packet::blur`]).
 #[inline(always)]
-pub fn choose<A: Address>(src: &A, pool: &[A; MAX_EGRESS], len: u32, not: Option<u32>) -> Option<u32> {
+pub fn choose<A: Address>(
+    src: &A,
+    pool: &[A; MAX_EGRESS],
+    len: u32,
+    not: Option<u32>,
+    blur: impl Fn(u64) -> u64,
+) -> Option<u32> {
     let (high, low) = src.lanes();
     let seed = mix(high ^ mix(low));
-    let mut best = None;
-    let mut best_rank = 0;
+    // Rank and index as one number: one value goes through the loop.
+    let mut best = 0;
     for (i, addr) in pool.iter().enumerate() {
         let i = i as u32;
         if i >= len {
             break;
         }
         let (high, low) = addr.lanes();
-        let rank = mix(seed ^ mix(high ^ mix(low).rotate_left(1)));
-        if (best.is_none() || rank > best_rank) && not != Some(i) {
-            best = Some(i);
-            best_rank = rank;
+        let rank = mix(seed ^ mix(high ^ mix(low).rotate_left(1))) & !INDEX | u64::from(i + 1);
+        if rank > best && not != Some(i) {
+            best = rank;
         }
+        best = blur(best);
     }
-    best
+    ((best & INDEX) as u32).checked_sub(1)
 }
+
+/// Bits of the index, counted from 1, in a rank.
+const INDEX: u64 = 0x3f;
+
+const _: () = assert!(MAX_EGRESS < INDEX as usize);
 
 #[cfg(test)]
 mod tests {
+    use core::convert::identity;
+
     use super::*;
 
     fn pool(addrs: &[u8]) -> [[u8; 4]; MAX_EGRESS] {
@@ -46,18 +60,18 @@ mod tests {
         let mut used = [0u32; 256];
         for i in 0..4096u16 {
             let src = [10, 17, (i >> 8) as u8, i as u8];
-            let index = choose(&src, &before, 4, None).unwrap();
+            let index = choose(&src, &before, 4, None, identity).unwrap();
             let old = before[index as usize];
-            let new = after[choose(&src, &after, 3, None).unwrap() as usize];
+            let new = after[choose(&src, &after, 3, None, identity).unwrap() as usize];
             used[old[3] as usize] += 1;
             if old[3] != 12 {
                 assert_eq!(old, new, "only sources of the removed address move");
             }
-            assert_ne!(choose(&src, &before, 4, Some(index)), Some(index));
+            assert_ne!(choose(&src, &before, 4, Some(index), identity), Some(index));
         }
         for (last, count) in used.iter().enumerate().skip(11).take(4) {
             assert!((850..1200).contains(count), "{last}: {count}");
         }
-        assert_eq!(choose(&[10, 0, 0, 1], &before, 0, None), None);
+        assert_eq!(choose(&[10, 0, 0, 1], &before, 0, None, identity), None);
     }
 }

@@ -86,7 +86,6 @@ pub fn open<F: Pool, S: FlowStore<F>>(
     now: u32,
 ) -> Result<Opened<F>, Refused> {
     let (pool, _) = F::egress(config);
-    let ports = Ports::new(config, key, now);
     let mut not = None;
     let mut tries = 0;
     for _ in 0..ADDRESSES {
@@ -97,20 +96,42 @@ pub fn open<F: Pool, S: FlowStore<F>>(
         if store.exhausted(&reply) {
             continue;
         }
-        for i in 0..TRIES {
-            reply.dport = ports.nth(i);
-            tries += 1;
-            match store.claim(&reply, key, now) {
-                Insert::Done => return forward(store, key, &reply, seen, now, tries),
-                Insert::Full => return Err(Refused { reason: Drop::TableFull, tries }),
-                Insert::Exists => {}
-            }
+        let (found, tried) = store.search(config, &mut reply, key, now);
+        tries += tried;
+        match found {
+            Insert::Done => return forward(store, key, &reply, seen, now, tries),
+            Insert::Full => return Err(Refused { reason: Drop::TableFull, tries }),
+            Insert::Exists => {}
         }
         reply.dport = 0;
         store.remember_exhausted(&reply);
     }
     let reason = if not.is_none() { Drop::NoEgressAddress } else { Drop::PortsExhausted };
     Err(Refused { reason, tries })
+}
+
+/// Claims the first free one of the ports that are tried for the flow with the outbound `key`, and leaves it in `reply`; how
+/// many were tried.
+#[inline(always)]
+pub fn search<F: Family, S: FlowStore<F>>(
+    store: &mut S,
+    config: &Config,
+    reply: &mut FlowKey<F::Addr>,
+    key: &FlowKey<F::Addr>,
+    now: u32,
+) -> (Insert, u32) {
+    let ports = Ports::new(config, key, now);
+    for i in 0..TRIES {
+        if i >= ports.count() {
+            break;
+        }
+        reply.dport = ports.nth(i);
+        match store.claim(reply, key, now) {
+            Insert::Exists => {}
+            outcome => return (outcome, i + 1),
+        }
+    }
+    (Insert::Exists, ports.count())
 }
 
 /// Claims the port in `reply` for the flow with the outbound `key`, if need be from a flow that is closed.

@@ -1,6 +1,8 @@
-//! Translation: where a new flow's port comes from, how it is claimed, how a packet is rewritten.
+//! Translation: where a new flow's port comes from, how it is claimed, how a packet or the packet that an ICMP error quotes
+//! is rewritten.
 
 pub mod claim;
 pub mod port;
+pub mod relay;
 pub mod rewrite;
 pub mod store;

@@ -35,16 +35,29 @@ impl Ports {
         let (d0, d1) = key.daddr.lanes();
         let ports = u64::from(key.sport) | u64::from(key.dport) << 16 | u64::from(key.proto) << 32;
         let hash = siphash::<1, 3>(&config.port_key, &[s0, s1, d0, d1, ports, u64::from(now)]);
-        let icmp = key.proto == proto::ICMP || key.proto == proto::ICMPV6;
-        let (min, max) = if icmp { (0, config.icmp_max) } else { (config.port_min, config.port_max) };
+        let (min, max) = match key.proto {
+            proto::TCP | proto::UDP | proto::UDP_LITE | proto::DCCP | proto::SCTP => (config.port_min, config.port_max),
+            proto::ICMP | proto::ICMPV6 => (0, config.icmp_max),
+            // No ports: the address alone is claimed.
+            _ => (0, 0),
+        };
         let (min, max) = (u32::from(min), u32::from(max));
         let span = max.saturating_sub(min) + 1;
         let longest = if span < TRIES { 1 } else { span / TRIES };
         let sport = u32::from(key.sport);
-        let keep = config.flags & flags::PRESERVE_PORT != 0 && sport >= min && sport <= max;
+        // SCTP: what keeps its port needs no new CRC, and its fragments can be translated.
+        let wanted = config.flags & flags::PRESERVE_PORT != 0 || key.proto == proto::SCTP;
+        let keep = wanted && sport >= min && sport <= max;
         #[expect(clippy::cast_possible_truncation, reason = "two halves of the hash")]
         let (low, high) = (hash as u32, (hash >> 32) as u32);
         Self { min, span, start: low % span, step: 1 + high % longest, keep: if keep { sport } else { NONE } }
+    }
+
+    /// How many candidates are worth a try.
+    #[inline(always)]
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        if self.span < TRIES { self.span } else { TRIES }
     }
 
     /// The `i`-th candidate.

@@ -3,10 +3,10 @@
 use crate::{
     abi::family::{Address, Family},
     packet::{
-        Failed, Packet,
-        csum::diff,
-        header::{ETHERNET, proto},
-        parse::{l4_at, l4_sum},
+        Failed, Packet, Plain,
+        csum::{diff, fold_add},
+        header::ETHERNET,
+        transport::{Layout, layout},
     },
 };
 
@@ -24,8 +24,14 @@ pub enum End {
 pub struct Rewrite<F: Family> {
     /// Which end.
     pub end: End,
-    /// IANA protocol number: TCP, UDP or the family's ICMP (echo).
+    /// IANA protocol number.
     pub proto: u8,
+    /// Offset of the protocol's header.
+    pub l4: u32,
+    /// Bytes from there to the end of the packet.
+    pub l4_len: u32,
+    /// A later fragment: it has no such header.
+    pub headless: bool,
     /// Address now in the packet.
     pub old_addr: F::Addr,
     /// Address to be.
@@ -38,37 +44,97 @@ pub struct Rewrite<F: Family> {
     pub ttl: Option<u8>,
 }
 
+/// Where a header has the port or identifier of an end; none if it has neither.
+#[inline(always)]
+pub(super) const fn port_at(layout: Layout, l4: u32, end: End) -> Option<u32> {
+    match (layout, end) {
+        (Layout::Bare, _) => None,
+        (Layout::Id(_), _) => Some(l4 + 4),
+        (_, End::Source) => Some(l4),
+        (_, End::Destination) => Some(l4 + 2),
+    }
+}
+
 /// Applies a translation. Fails before the first change if the packet is shorter than its headers; the caller drops it.
 #[inline(always)]
-pub fn rewrite<F: Family, P: Packet>(packet: &mut P, to: &Rewrite<F>) -> Result<(), Failed>
-where
-    F::Addr: crate::packet::Plain,
-{
-    let l4 = l4_at::<F>();
-    let icmp = to.proto == F::ICMP;
-    let (addr_at, port_at) = match to.end {
-        End::Source => (ETHERNET + F::SRC, if icmp { l4 + 4 } else { l4 }),
-        End::Destination => (ETHERNET + F::DST, if icmp { l4 + 4 } else { l4 + 2 }),
+pub fn rewrite<F: Family<Addr: Plain>, P: Packet>(packet: &mut P, to: &Rewrite<F>) -> Result<(), Failed> {
+    let layout = if to.headless { Layout::Bare } else { layout::<F>(to.proto, to.l4) };
+    if let Some(at) = port_at(layout, to.l4, to.end) {
+        packet.write(at, to.new_port.to_be())?;
+    }
+    let addr_diff = address::<F, P>(packet, to.end, &to.old_addr, &to.new_addr, to.ttl)?;
+    match layout {
+        Layout::Ports(sum) | Layout::Id(sum) => {
+            if sum.pseudo {
+                packet.sum_addr(sum, addr_diff, F::V6)?;
+            }
+            packet.sum_port(sum, to.old_port.to_be(), to.new_port.to_be())
+        }
+        Layout::Crc(at) => {
+            uncovered::<F, P>(packet, addr_diff);
+            crc(packet, at, to)
+        }
+        Layout::Bare => {
+            uncovered::<F, P>(packet, addr_diff);
+            Ok(())
+        }
+    }
+}
+
+/// Writes an address of the IP header, lowers TTL or hop limit, and mends IPv4's header checksum; how a sum over the address
+/// changes. Sums over IPv6's are the caller's.
+#[inline(always)]
+pub(super) fn address<F: Family<Addr: Plain>, P: Packet>(
+    packet: &mut P,
+    end: End,
+    old: &F::Addr,
+    new: &F::Addr,
+    ttl: Option<u8>,
+) -> Result<u32, Failed> {
+    let at = match end {
+        End::Source => ETHERNET + F::SRC,
+        End::Destination => ETHERNET + F::DST,
     };
-    let addr_diff = to.old_addr.csum_diff(&to.new_addr);
-    packet.write(port_at, to.new_port.to_be())?;
-    packet.write(addr_at, to.new_addr)?;
-    let ttl_diff = match to.ttl {
+    let addr_diff = old.csum_diff(new);
+    packet.write(at, *new)?;
+    let ttl_diff = match ttl {
         Some(ttl) => lower_ttl::<F, P>(packet, ttl)?,
         None => 0,
     };
+    if !F::V6 {
+        packet.sum_ip(ETHERNET + 10, fold_add(addr_diff, ttl_diff))?;
+    } else if ttl_diff != 0 {
+        packet.sum_uncovered(ttl_diff);
+    }
+    Ok(addr_diff)
+}
+
+/// IPv4's header checksum takes a changed address out of a sum over the packet again; in IPv6 nothing does where the
+/// protocol's checksum does not cover it.
+#[inline(always)]
+fn uncovered<F: Family, P: Packet>(packet: &mut P, addr_diff: u32) {
     if F::V6 {
-        if ttl_diff != 0 {
-            packet.sum_uncovered(ttl_diff);
-        }
-    } else {
-        packet.sum_ip(ETHERNET + 10, crate::packet::csum::fold_add(addr_diff, ttl_diff))?;
+        packet.sum_uncovered(addr_diff);
     }
-    let sum = l4_sum::<F>(to.proto);
-    if sum.pseudo {
-        packet.sum_addr(sum, addr_diff, F::V6)?;
+}
+
+#[inline(always)]
+fn crc<F: Family, P: Packet>(packet: &mut P, at: u32, to: &Rewrite<F>) -> Result<(), Failed> {
+    if to.old_port == to.new_port {
+        return Ok(());
     }
-    packet.sum_port(sum, to.old_port.to_be(), to.new_port.to_be())
+    let ports = match to.end {
+        End::Source => 2,
+        End::Destination => 4,
+    };
+    let old: [u8; 4] = packet.read(at)?;
+    let change =
+        packet.crc_diff(to.old_port.to_be_bytes(), to.new_port.to_be_bytes(), to.l4_len.saturating_sub(ports) & 0xffff);
+    let new = (u32::from_le_bytes(old) ^ change).to_le_bytes();
+    packet.write(at, new)?;
+    let of_port = diff(u32::from(to.old_port.to_be()), u32::from(to.new_port.to_be()));
+    packet.sum_uncovered(fold_add(of_port, diff(u32::from_ne_bytes(old), u32::from_ne_bytes(new))));
+    Ok(())
 }
 
 /// Lowers TTL or hop limit by one without translating; for packets that are forwarded as they are.
@@ -92,13 +158,6 @@ fn lower_ttl<F: Family, P: Packet>(packet: &mut P, ttl: u8) -> Result<u32, Faile
     packet.write(at, new)?;
     let word = |ttl: u8| u32::from(if F::V6 { u16::from_ne_bytes([0, ttl]) } else { u16::from_ne_bytes([ttl, 0]) });
     Ok(diff(word(ttl), word(new)))
-}
-
-/// Whether a protocol's packets can be given to [`rewrite`].
-#[inline(always)]
-#[must_use]
-pub const fn rewritable<F: Family>(protocol: u8) -> bool {
-    matches!(protocol, proto::TCP | proto::UDP) || protocol == F::ICMP
 }
 
 #[cfg(test)]

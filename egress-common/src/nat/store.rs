@@ -1,6 +1,6 @@
 //! The flow table as the algorithms see it: BPF maps in the kernel, a plain map in tests.
 
-use super::claim::{Pool, claim_port};
+use super::claim::{Pool, claim_port, search};
 use crate::{
     abi::{
         config::Config,
@@ -52,7 +52,20 @@ pub trait FlowStore<F: Family> {
         F: Pool,
     {
         let (pool, len) = F::egress(config);
-        choose(src, pool, len, not)
+        choose(src, pool, len, not, core::convert::identity)
+    }
+    /// [`search`]; the kernel's store does it out of line.
+    fn search(
+        &mut self,
+        config: &Config,
+        reply: &mut FlowKey<F::Addr>,
+        key: &FlowKey<F::Addr>,
+        now: u32,
+    ) -> (Insert, u32)
+    where
+        Self: Sized,
+    {
+        search(self, config, reply, key, now)
     }
     /// [`claim_port`]; the kernel's store does it out of line.
     fn claim(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, now: u32) -> Insert

@@ -25,6 +25,28 @@ pub mod proto {
     pub const UDP: u8 = IpProto::Udp as u8;
     /// ICMPv6.
     pub const ICMPV6: u8 = IpProto::Ipv6Icmp as u8;
+    /// DCCP (RFC 4340).
+    pub const DCCP: u8 = IpProto::Dccp as u8;
+    /// SCTP (RFC 9260).
+    pub const SCTP: u8 = 132;
+    /// UDP-Lite (RFC 3828).
+    pub const UDP_LITE: u8 = 136;
+    /// Authentication header (RFC 4302).
+    pub const AH: u8 = 51;
+    /// IPv6: nothing follows (RFC 8200 §4.7).
+    pub const NO_NEXT: u8 = 59;
+    /// OSPF (RFC 5340: over IPv6 its checksum covers the addresses).
+    pub const OSPF: u8 = 89;
+    /// PIM (RFC 7761 §4.9: likewise over IPv6).
+    pub const PIM: u8 = 103;
+    /// VRRP (RFC 9568 §5.2.8).
+    pub const VRRP: u8 = 112;
+    /// IPv6 mobility header (RFC 6275 §6.1.1).
+    pub const MOBILITY: u8 = 135;
+    /// Host identity protocol (RFC 7401 §5.1.1).
+    pub const HIP: u8 = 139;
+    /// Shim6 (RFC 5533 §5.1).
+    pub const SHIM6: u8 = 140;
     /// IPv6 hop-by-hop options.
     pub const HOP_BY_HOP: u8 = IpProto::HopOpt as u8;
     /// IPv6 routing header.

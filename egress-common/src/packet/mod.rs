@@ -1,9 +1,18 @@
 //! Reading and changing a packet, on whatever carries it: an skb, an XDP frame, bytes in a test.
+//!
+//! [`parse`] knows the plain packet, [`deep`] every other one: [`options`], the [`chain`] of extension headers, fragments;
+//! [`transport`] what is behind the IP header, [`quote`] the packet inside an ICMP error.
 
+mod chain;
+pub mod crc32c;
 pub mod csum;
+pub mod deep;
 pub mod header;
+mod options;
 pub mod parse;
+pub mod quote;
 pub mod slice;
+pub mod transport;
 
 /// Types that any bytes are a value of and that have no padding.
 ///
@@ -51,6 +60,17 @@ pub trait Packet {
     fn sum_addr(&mut self, sum: L4Sum, diff: u32, v6: bool) -> Result<(), Failed>;
     /// Takes a change of a 16-bit field of the L4 header (big-endian values) into the sum.
     fn sum_port(&mut self, sum: L4Sum, from: u16, to: u16) -> Result<(), Failed>;
+    /// Takes a change of words that the checksum at `at` covers into it.
+    fn sum_covered(&mut self, at: u32, diff: u32) -> Result<(), Failed>;
     /// Bytes changed that no checksum in the packet covers (IPv6 hop limit): whoever keeps a sum over the frame must know.
     fn sum_uncovered(&mut self, diff: u32);
+    /// The value. A verifier that follows every path through a loop must not know it any more: then all paths of one round are
+    /// one for the next.
+    fn blur(&self, value: u32) -> u32 {
+        value
+    }
+    /// [`crc32c::diff`]; the kernel's packets do it out of line.
+    fn crc_diff(&self, from: [u8; 2], to: [u8; 2], behind: u32) -> u32 {
+        crc32c::diff(from, to, behind)
+    }
 }

@@ -1,8 +1,12 @@
 //! What a packet is, as far as the gateway needs to know.
+//!
+//! There are two parsers with one outcome. [`Parse::parse`] reads what nearly every packet is: TCP, UDP or an ICMP query right
+//! behind a plain IP header. What it calls [`Kind::Deep`] is for [`super::deep`].
 
 use super::{
-    Failed, L4Sum, Packet,
-    header::{ETHERNET, Ipv4, Ipv6, Short, Tcp, proto},
+    Failed, Packet,
+    header::{ETHERNET, Ipv4, Ipv6, proto},
+    transport::transport,
 };
 use crate::{
     abi::{
@@ -15,14 +19,22 @@ use crate::{
 /// What the packet asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// TCP segment or UDP datagram.
+    /// It has ports: TCP, UDP, UDP-Lite, DCCP or SCTP.
     Ports,
-    /// ICMP echo request; its identifier stands in `sport`.
-    EchoRequest,
-    /// ICMP echo reply; its identifier stands in `dport`.
-    EchoReply,
+    /// ICMP query (RFC 5508 §3); its identifier stands in `sport`, its type in `dport` (0 for echo).
+    Query,
+    /// Answer to an ICMP query; its identifier stands in `dport`, the query's type in `sport`.
+    Answer,
+    /// A protocol of which only the addresses are translated.
+    Bare,
+    /// A fragment without its protocol's header: the first one has it.
+    Tail,
+    /// ICMP error about another packet, see [`super::quote`].
+    Error,
     /// Neighbour or router discovery, multicast listener reports: the kernel's alone (RFC 4861, RFC 2710, RFC 3810).
     LinkControl,
+    /// Not told apart yet: [`super::deep`] does.
+    Deep,
     /// Cannot be translated for this reason.
     Other(Drop),
 }
@@ -36,9 +48,9 @@ pub struct Parsed<F: Family> {
     pub dst: F::Addr,
     /// What it is.
     pub kind: Kind,
-    /// IANA protocol number.
+    /// IANA protocol number; of IPv6 the one behind the extension headers.
     pub proto: u8,
-    /// Source port (host-endian) or echo identifier, see [`Kind`].
+    /// Source port (host-endian) or identifier, see [`Kind`].
     pub sport: u16,
     /// Destination port.
     pub dport: u16,
@@ -52,6 +64,37 @@ pub struct Parsed<F: Family> {
     pub len: u32,
     /// Length of the longest packet on the wire: differs from `len` for super-packets.
     pub wire_len: u32,
+    /// Offset of the protocol's header in the frame.
+    pub l4: u32,
+    /// Which part of a datagram it is.
+    pub piece: Piece,
+}
+
+/// A fragment's place in its datagram. All zero for what is no fragment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Piece {
+    /// Identification.
+    pub id: u32,
+    /// Offset in bytes.
+    pub at: u32,
+    /// More follow.
+    pub more: bool,
+}
+
+impl Piece {
+    /// Whether it is a part and not the whole (RFC 6946: an IPv6 fragment header alone does not make it one).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_fragment(self) -> bool {
+        self.at != 0 || self.more
+    }
+
+    /// Whether it is the part that has the protocol's header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_first(self) -> bool {
+        self.at == 0 && self.more
+    }
 }
 
 impl<F: Family> Parsed<F> {
@@ -68,25 +111,19 @@ impl<F: Family> Parsed<F> {
             zone: 0,
         }
     }
+
+    /// Bytes from the protocol's header to the end of the packet.
+    #[inline(always)]
+    pub const fn l4_len(&self) -> u32 {
+        (self.len + ETHERNET).saturating_sub(self.l4)
+    }
 }
 
-/// Offset of the L4 header: no options or extension headers are translated yet.
+/// Offset of the L4 header where nothing stands between it and the IP header.
 #[inline(always)]
 #[must_use]
 pub const fn l4_at<F: Family>() -> u32 {
     ETHERNET + F::HEADER
-}
-
-/// Where the L4 checksum of a protocol is, if it has one that we keep.
-#[inline(always)]
-#[must_use]
-pub const fn l4_sum<F: Family>(protocol: u8) -> L4Sum {
-    let l4 = l4_at::<F>();
-    match protocol {
-        proto::TCP => L4Sum { at: l4 + 16, udp: false, pseudo: true },
-        proto::UDP => L4Sum { at: l4 + 6, udp: true, pseudo: true },
-        _ => L4Sum { at: l4 + 2, udp: false, pseudo: F::V6 },
-    }
 }
 
 /// A family whose packets can be parsed.
@@ -95,48 +132,84 @@ pub trait Parse: Family {
     fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop>
     where
         Self: Sized;
+
+    /// Reads the IP header alone; `kind` is [`Kind::Deep`], `l4` where a plain packet has it.
+    fn header<P: Packet>(packet: &P) -> Result<(Parsed<Self>, Plainness), Drop>
+    where
+        Self: Sized;
 }
 
-const MORE_FRAGMENTS: u16 = 0x2000;
-const DONT_FRAGMENT: u16 = 0x4000;
-const OFFSET: u16 = 0x1fff;
+/// What an IP header says about the way to the protocol's header.
+#[derive(Clone, Copy, Debug)]
+pub struct Plainness {
+    /// Nothing stands in between, and it is no fragment.
+    pub plain: bool,
+    /// IPv4: bytes of options.
+    pub options: u32,
+}
+
+/// IPv4's flags and offset (RFC 791 §3.1).
+pub(super) mod frag {
+    pub(in crate::packet) const MORE: u16 = 0x2000;
+    pub(in crate::packet) const DONT: u16 = 0x4000;
+    pub(in crate::packet) const OFFSET: u16 = 0x1fff;
+}
 
 impl Parse for V4 {
     #[inline(always)]
     fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop> {
+        let (mut parsed, way) = Self::header(packet)?;
+        if way.plain && matches!(parsed.proto, proto::TCP | proto::UDP | proto::ICMP) {
+            transport(packet, &mut parsed)?;
+        }
+        Ok(parsed)
+    }
+
+    #[inline(always)]
+    fn header<P: Packet>(packet: &P) -> Result<(Parsed<Self>, Plainness), Drop> {
         let ip: Ipv4 = packet.read(ETHERNET).map_err(malformed)?;
         if ip.version_ihl >> 4 != 4 || ip.version_ihl & 0xf < 5 {
             return Err(Drop::Malformed);
         }
-        let frag = u16::from_be_bytes(ip.frag);
+        let field = u16::from_be_bytes(ip.frag);
+        let at = u32::from(field & frag::OFFSET) * 8;
+        let options = u32::from(ip.version_ihl & 0xf) * 4 - Self::HEADER;
         let mut parsed = Parsed {
             src: ip.src,
             dst: ip.dst,
-            kind: Kind::Other(Drop::Protocol),
+            kind: Kind::Deep,
             proto: ip.proto,
             sport: 0,
             dport: 0,
             seen: seen::ACK,
             ttl: ip.ttl,
-            may_fragment: frag & DONT_FRAGMENT == 0,
+            may_fragment: field & frag::DONT == 0,
             len: u32::from(u16::from_be_bytes(ip.total_len)),
             wire_len: 0,
+            l4: l4_at::<Self>(),
+            piece: Piece::default(),
         };
-        check_len(packet, &mut parsed, u32::from(ip.version_ihl & 0xf) * 4)?;
-        if frag & (MORE_FRAGMENTS | OFFSET) != 0 {
-            parsed.kind = Kind::Other(Drop::Fragment);
-        } else if ip.version_ihl != 0x45 {
-            parsed.kind = Kind::Other(Drop::Options);
-        } else {
-            transport(packet, &mut parsed)?;
+        check_len(packet, &mut parsed, options + Self::HEADER)?;
+        let fragment = field & (frag::MORE | frag::OFFSET) != 0;
+        if fragment {
+            parsed.piece = Piece { id: u32::from(u16::from_be_bytes(ip.id)), at, more: field & frag::MORE != 0 };
         }
-        Ok(parsed)
+        Ok((parsed, Plainness { plain: options == 0 && !fragment, options }))
     }
 }
 
 impl Parse for V6 {
     #[inline(always)]
     fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop> {
+        let (mut parsed, _) = Self::header(packet)?;
+        if matches!(parsed.proto, proto::TCP | proto::UDP | proto::ICMPV6) {
+            transport(packet, &mut parsed)?;
+        }
+        Ok(parsed)
+    }
+
+    #[inline(always)]
+    fn header<P: Packet>(packet: &P) -> Result<(Parsed<Self>, Plainness), Drop> {
         let ip: Ipv6 = packet.read(ETHERNET).map_err(malformed)?;
         if ip.version[0] >> 4 != 6 {
             return Err(Drop::Malformed);
@@ -144,7 +217,7 @@ impl Parse for V6 {
         let mut parsed = Parsed {
             src: ip.src,
             dst: ip.dst,
-            kind: Kind::Other(Drop::Protocol),
+            kind: Kind::Deep,
             proto: ip.next,
             sport: 0,
             dport: 0,
@@ -153,31 +226,11 @@ impl Parse for V6 {
             may_fragment: false,
             len: u32::from(u16::from_be_bytes(ip.payload_len)) + Self::HEADER,
             wire_len: 0,
+            l4: l4_at::<Self>(),
+            piece: Piece::default(),
         };
         check_len(packet, &mut parsed, Self::HEADER)?;
-        match ip.next {
-            proto::FRAGMENT => parsed.kind = Kind::Other(Drop::Fragment),
-            proto::HOP_BY_HOP => parsed.kind = hop_by_hop(packet, parsed.len),
-            proto::ROUTING | proto::DESTINATION => parsed.kind = Kind::Other(Drop::Options),
-            _ => transport(packet, &mut parsed)?,
-        }
-        Ok(parsed)
-    }
-}
-
-/// Multicast listener messages carry a router-alert option before their ICMPv6 header (RFC 2710 §3).
-#[inline(always)]
-fn hop_by_hop<P: Packet>(packet: &P, len: u32) -> Kind {
-    let at = l4_at::<V6>();
-    match (packet.read::<Short>(at), packet.read::<Short>(at + 8)) {
-        (Ok(options), Ok(icmp))
-            if options.first == [proto::ICMPV6, 0]
-                && matches!(icmp.first[0], 130..=132 | 143)
-                && len >= V6::HEADER + 16 =>
-        {
-            Kind::LinkControl
-        }
-        _ => Kind::Other(Drop::Options),
+        Ok((parsed, Plainness { plain: true, options: 0 }))
     }
 }
 
@@ -197,85 +250,7 @@ fn check_len<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>, header: u
 }
 
 #[inline(always)]
-fn transport<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>) -> Result<(), Drop> {
-    let at = l4_at::<F>();
-    let room = parsed.len - F::HEADER;
-    if parsed.proto == proto::TCP {
-        let tcp: Tcp = packet.read(at).map_err(malformed)?;
-        let header = u32::from(tcp.offset >> 4) * 4;
-        if header < 20 || header > room {
-            return Err(Drop::Malformed);
-        }
-        parsed.sport = u16::from_be_bytes(tcp.sport);
-        parsed.dport = u16::from_be_bytes(tcp.dport);
-        parsed.seen = tcp_seen(tcp.flags);
-        parsed.kind = Kind::Ports;
-        segment_len(packet, parsed, header);
-    } else if parsed.proto == proto::UDP {
-        let udp: Short = packet.read(at).map_err(malformed)?;
-        let said = u32::from(u16::from_be_bytes(udp.third));
-        // A super-packet may be longer than the field can say.
-        if room < 8 || (packet.gso_size() == 0 && (said < 8 || said > room)) {
-            return Err(Drop::Malformed);
-        }
-        parsed.sport = u16::from_be_bytes(udp.first);
-        parsed.dport = u16::from_be_bytes(udp.second);
-        parsed.kind = Kind::Ports;
-        segment_len(packet, parsed, 8);
-    } else if parsed.proto == F::ICMP {
-        let icmp: Short = packet.read(at).map_err(malformed)?;
-        if room < 8 {
-            return Err(Drop::Malformed);
-        }
-        parsed.kind = icmp_kind::<F>(icmp.first[0]);
-        let id = u16::from_be_bytes(icmp.third);
-        match parsed.kind {
-            Kind::EchoRequest => parsed.sport = id,
-            Kind::EchoReply => parsed.dport = id,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Collected TCP flags, RFC 9293 §3.1 order: FIN 1, SYN 2, RST 4, ACK 16.
-#[inline(always)]
-const fn tcp_seen(flags: u8) -> u8 {
-    (flags >> 1 & seen::SYN) | (flags << 1 & seen::FIN) | (flags & seen::RST) | (flags >> 1 & seen::ACK)
-}
-
-/// What an ICMP type asks for: RFC 792 types, RFC 4443 and RFC 4861 types.
-#[inline(always)]
-#[must_use]
-pub const fn icmp_kind<F: Family>(kind: u8) -> Kind {
-    if F::V6 {
-        match kind {
-            128 => Kind::EchoRequest,
-            129 => Kind::EchoReply,
-            1..=4 => Kind::Other(Drop::IcmpError),
-            130..=137 | 143 => Kind::LinkControl,
-            _ => Kind::Other(Drop::IcmpType),
-        }
-    } else {
-        match kind {
-            8 => Kind::EchoRequest,
-            0 => Kind::EchoReply,
-            3 | 4 | 5 | 11 | 12 => Kind::Other(Drop::IcmpError),
-            _ => Kind::Other(Drop::IcmpType),
-        }
-    }
-}
-
-#[inline(always)]
-fn segment_len<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>, l4_header: u32) {
-    let gso = packet.gso_size();
-    if gso != 0 {
-        parsed.wire_len = F::HEADER + l4_header + gso;
-    }
-}
-
-#[inline(always)]
-fn malformed(_: Failed) -> Drop {
+pub(super) fn malformed(_: Failed) -> Drop {
     Drop::Malformed
 }
 

@@ -63,5 +63,9 @@ impl Packet for Frame<'_> {
         self.sum(sum.at, sum.udp, csum::diff(u32::from(from), u32::from(to)))
     }
 
+    fn sum_covered(&mut self, at: u32, diff: u32) -> Result<(), Failed> {
+        self.sum(at, false, diff)
+    }
+
     fn sum_uncovered(&mut self, _diff: u32) {}
 }

@@ -1,3 +1,4 @@
 //! What carries a packet.
 
+pub(crate) mod copied;
 pub(crate) mod skb;

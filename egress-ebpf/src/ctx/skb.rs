@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR},
-    helpers::{bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_pull_data},
+    helpers::{bpf_csum_update, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_pull_data, bpf_skb_vlan_pop},
 };
 use egress_common::packet::{
     Failed, L4Sum, Packet, Plain,
@@ -14,6 +14,9 @@ use crate::maps::config;
 
 /// `PACKET_HOST` of linux/if_packet.h: the frame was sent to this interface's MAC.
 const PACKET_HOST: u32 = 0;
+
+/// The part of a tag that names the VLAN.
+const VLAN_ID: u32 = 0xfff;
 
 /// Ethernet, the longest IP header that is read and a TCP header.
 const HEADERS: u32 = ETHERNET + 40 + 20;
@@ -51,6 +54,15 @@ impl Skb {
     pub(crate) fn vlan_tagged(self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.raw).vlan_present != 0 }
+    }
+
+    /// Takes away a tag that names no VLAN but only a priority (IEEE 802.1Q §6.9.3). Whether the frame is without tag then.
+    #[inline(always)]
+    pub(crate) fn untag(self) -> bool {
+        // SAFETY: as above.
+        let vlan = unsafe { (*self.raw).vlan_tci } & VLAN_ID;
+        // SAFETY: the context is valid; pointers into the packet are read anew after this.
+        vlan == 0 && unsafe { bpf_skb_vlan_pop(self.raw) } == 0 && !self.vlan_tagged()
     }
 
     /// EtherType as a native number read from the wire; 0 if there is none. Makes the headers readable first.
@@ -144,9 +156,20 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
+    fn sum_covered(&mut self, at: u32, diff: u32) -> Result<(), Failed> {
+        // SAFETY: the context is valid; size 0 means that `to` is a difference.
+        done(unsafe { bpf_l4_csum_replace(self.raw, at, 0, u64::from(diff), 0) })
+    }
+
+    #[inline(always)]
     fn sum_uncovered(&mut self, diff: u32) {
         // SAFETY: the context is valid. It fails where the skb keeps no sum: then there is nothing to do.
         unsafe { bpf_csum_update(self.raw, diff) };
+    }
+
+    #[inline(always)]
+    fn crc_diff(&self, from: [u8; 2], to: [u8; 2], behind: u32) -> u32 {
+        crate::crc::diff(from, to, behind)
     }
 }
 

@@ -1,25 +1,24 @@
 //! The last look at what the kernel sends to the external network: nothing leaves from an address that may not. What the
 //! programs redirect to the interface's peer does not come by here; they have translated it, or policy lets it out as it is.
 
-use core::mem::MaybeUninit;
-
-use aya_ebpf::{bindings::TC_ACT_OK, helpers::bpf_skb_load_bytes};
+use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
     abi::{
         family::{Address, V4, V6},
         policy::local,
     },
     packet::{
-        Packet, Plain,
+        Packet,
         header::{ETHERNET, IPV4, IPV6, Short},
-        parse::{Kind, icmp_kind},
+        parse::Kind,
+        transport::icmp_kind,
     },
     verdict::Drop,
 };
 
 use crate::{
     count,
-    ctx::skb::Skb,
+    ctx::{copied::Copied, skb::Skb},
     maps::{Maps, Wire},
 };
 
@@ -62,26 +61,16 @@ fn quotes_inside<F: Maps + Wire>(skb: Skb) -> bool {
         return false;
     }
     let icmp = ETHERNET + if F::V6 { F::HEADER } else { u32::from(first & 0xf) * 4 };
-    let Some(kind) = load::<u8>(skb, icmp) else { return true };
-    if icmp_kind::<F>(kind) != Kind::Other(Drop::IcmpError) {
+    let Ok(kind) = Copied(skb).read::<u8>(icmp) else { return true };
+    if icmp_kind::<F>(kind) != Kind::Error {
         return false;
     }
     let quoted = icmp + size_of::<Short>() as u32;
-    let (Some(src), Some(dst)) = (load::<F::Addr>(skb, quoted + F::SRC), load::<F::Addr>(skb, quoted + F::DST)) else {
+    let copied = Copied(skb);
+    let (Ok(src), Ok(dst)) = (copied.read::<F::Addr>(quoted + F::SRC), copied.read::<F::Addr>(quoted + F::DST)) else {
         return true;
     };
     !own::<F>(&dst) && !F::no_snat(&src) && !F::no_snat(&dst)
-}
-
-/// Reads where the header's length decides, and beyond what [`Skb::ethertype`] made readable.
-#[inline(always)]
-fn load<T: Plain>(skb: Skb, at: u32) -> Option<T> {
-    let mut value = MaybeUninit::<T>::zeroed();
-    let size = size_of::<T>() as u32;
-    // SAFETY: the context is valid and `value` has `size` bytes.
-    let missing = unsafe { bpf_skb_load_bytes(skb.raw().cast(), at, value.as_mut_ptr().cast(), size) };
-    // SAFETY: any bytes are a T.
-    (missing == 0).then(|| unsafe { value.assume_init() })
 }
 
 /// The kernel may ask for a neighbour in the name of any address it has: only external ones may be heard outside.

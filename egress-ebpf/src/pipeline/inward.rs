@@ -10,13 +10,12 @@ use egress_common::{
     verdict::Drop,
 };
 
-use super::{Arrived, Stack, arrive, by_family, link_only, own, translated, untranslated};
-use crate::{
-    count,
-    ctx::skb::Skb,
-    fib::{Leg, next_hop},
-    store::Entry,
+use super::{
+    Arrived, Stack, by_family, link_only, own, resume,
+    steps::{ANSWER, DEEP, EARLY, ERROR, NO_FLOW, READ, RELEASE, Steps, VAGUE},
+    untranslated,
 };
+use crate::{count, ctx::skb::Skb};
 
 /// `egw_in`.
 #[inline(always)]
@@ -25,29 +24,55 @@ pub(crate) fn run(skb: Skb) -> i32 {
 }
 
 #[inline(always)]
-fn packet<F: Stack>(skb: Skb) -> i32 {
-    let Arrived { packet, config, now } = match arrive::<F>(skb) {
+fn packet<F: Steps>(skb: Skb) -> i32 {
+    let mut verdict = F::in_established(skb);
+    if verdict < NO_FLOW {
+        return verdict;
+    }
+    let plain = verdict;
+    verdict = F::read(skb);
+    if verdict == ERROR {
+        return F::in_error(skb);
+    }
+    if verdict == VAGUE {
+        return F::in_vague(skb);
+    }
+    if verdict == READ {
+        verdict = if plain == DEEP { F::in_carry(skb) } else { plain };
+    }
+    if verdict == NO_FLOW || verdict == EARLY {
+        verdict = F::in_policy(skb);
+    }
+    if verdict == EARLY {
+        verdict = F::hold(skb, u32::from(IN));
+    }
+    if verdict == READ {
+        verdict = F::in_carry(skb);
+    }
+    if verdict == RELEASE {
+        return F::release(skb, u32::from(IN));
+    }
+    if verdict >= ANSWER {
+        return F::answer(skb, verdict as u32);
+    }
+    if verdict >= NO_FLOW { count::drop(Drop::FlowBusy) } else { verdict }
+}
+
+/// `Steps::in_policy`.
+#[inline(always)]
+pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
+    let Arrived { packet, config, now } = match resume::<F>() {
         Ok(arrived) => arrived,
         Err(verdict) => return verdict,
     };
-    if matches!(packet.kind, Kind::Ports | Kind::EchoReply)
-        && let Some(entry) = Entry::<F>::touch(&packet.key(IN), packet.seen, now.s)
-    {
-        let leg = Leg::of::<F>(config, End::Destination);
-        return match next_hop::<F>(skb, &packet.src, &entry.nat.0, &leg, now) {
-            // SAFETY: the slot belongs to this CPU.
-            Ok(hop) => translated(skb, &packet, unsafe { &mut *hop }, &leg, End::Destination, &entry, now),
-            Err(reason) => count::drop(reason),
-        };
-    }
-    if link_only(&packet) {
+    if link_only(packet) {
         return count::to_stack();
     }
     if F::local(&packet.dst).is_some() {
-        return own(skb, &packet);
+        return if matches!(packet.kind, Kind::Tail) { EARLY } else { own(skb, packet, IN, now) };
     }
     if F::no_snat(&packet.dst) {
-        return untranslated(skb, &packet, config, End::Destination, now);
+        return untranslated(skb, packet, config, End::Destination, now);
     }
     count::drop(Drop::NotOurs)
 }

@@ -5,18 +5,22 @@ pub(crate) mod guard;
 pub(crate) mod inward;
 pub(crate) mod out;
 
+mod answer;
+mod carry;
+mod errors;
+mod fragments;
+mod read;
+mod steps;
+
 use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
-    abi::{
-        config::Config,
-        family::{Address, Family},
-        hop::Hop,
-    },
+    abi::{config::Config, family::Address, fragment::fate, hop::Hop},
+    answer::Answering,
     delivery::{Way, way},
-    nat::rewrite::{self, End, Rewrite, rewrite},
+    nat::rewrite::{self, End},
     packet::{
         header::{IPV4, IPV6},
-        parse::{Kind, Parsed},
+        parse::{Kind, Parsed, l4_at},
     },
     verdict::{Counter, Drop},
 };
@@ -29,19 +33,21 @@ use crate::{
     fib::{self, Ask, Leg, next_hop},
     maps::{Maps, Wire, config},
     socket,
-    store::{Entry, Now},
+    store::Now,
 };
 
 /// Everything that a family brings.
-pub(crate) trait Stack: Ask + Allocate + Wire {}
-impl<F: Ask + Allocate + Wire> Stack for F {}
+pub(crate) trait Stack: Ask + Allocate + Wire + Answering + carry::Restart {}
+impl<F: Ask + Allocate + Wire + Answering + carry::Restart> Stack for F {}
 
-/// Hands a frame to its family's steps. Frames that are not for this host or not for this interface (VLAN), and other
-/// protocols, are the kernel's.
+/// Hands a frame to its family's steps. Frames that are not for this host, and other protocols, are the kernel's.
 #[inline(always)]
 fn by_family(skb: Skb, v4: impl FnOnce(Skb) -> i32, v6: impl FnOnce(Skb) -> i32) -> i32 {
-    if !skb.to_host() || skb.vlan_tagged() {
+    if !skb.to_host() {
         return TC_ACT_OK;
+    }
+    if skb.vlan_tagged() && !skb.untag() {
+        return count::drop(Drop::Vlan);
     }
     match skb.ethertype() {
         IPV4 => v4(skb),
@@ -51,20 +57,35 @@ fn by_family(skb: Skb, v4: impl FnOnce(Skb) -> i32, v6: impl FnOnce(Skb) -> i32)
 }
 
 /// A packet with what every step needs.
-struct Arrived<F: Family> {
-    packet: Parsed<F>,
+struct Arrived<P> {
+    packet: P,
     config: &'static Config,
     now: Now,
 }
 
 /// Reads configuration, headers and clock. `Err` holds the verdict of a packet that ends here.
 #[inline(always)]
-fn arrive<F: Maps>(skb: Skb) -> Result<Arrived<F>, i32> {
-    let Some(config) = config() else { return Err(count::drop(Drop::NotConfigured)) };
+fn arrive<F: Maps>(skb: Skb) -> Result<Arrived<&'static mut Parsed<F>>, i32> {
+    let (Some(config), Some(slot)) = (config(), F::packet()) else { return Err(count::drop(Drop::NotConfigured)) };
     match F::parse(&skb) {
-        Ok(packet) => Ok(Arrived { packet, config, now: Now::read(config) }),
+        Ok(packet) => {
+            // SAFETY: the slot belongs to this CPU until the program ends, and has room for it. Not on the stack, which is small.
+            let packet = unsafe {
+                slot.write(packet);
+                &mut *slot
+            };
+            Ok(Arrived { packet, config, now: Now::read(config) })
+        }
         Err(reason) => Err(count::drop(reason)),
     }
+}
+
+/// The same in a step behind `read`.
+#[inline(always)]
+fn resume<F: Maps>() -> Result<Arrived<&'static mut Parsed<F>>, i32> {
+    let (Some(config), Some(packet)) = (config(), F::packet()) else { return Err(count::drop(Drop::NotConfigured)) };
+    // SAFETY: `read` wrote it, and it belongs to this CPU until the program ends.
+    Ok(Arrived { packet: unsafe { &mut *packet }, config, now: Now::read(config) })
 }
 
 /// Whether a packet stays on its link: multicast, link-local, sources that no packet may have. The kernel's alone. Discovery
@@ -78,20 +99,33 @@ fn link_only<F: Maps>(packet: &Parsed<F>) -> bool {
 /// unreachable" for what may be a flow of ours, so it sees only what it has a socket for. Echo replies go to it as well: an
 /// operator's ping from the gateway.
 #[inline(always)]
-fn own<F: Maps>(skb: Skb, packet: &Parsed<F>) -> i32 {
+fn own<F: Stack>(skb: Skb, packet: &Parsed<F>, dir: u8, now: Now) -> i32 {
     match packet.kind {
-        Kind::EchoRequest | Kind::EchoReply | Kind::LinkControl => count::to_stack(),
-        Kind::Ports if socket::listens(skb, packet) => count::to_stack(),
-        Kind::Ports => count::drop(Drop::NoMapping),
-        Kind::Other(reason) => count::drop(reason),
+        Kind::Query if packet.dport == 0 => {}
+        Kind::Answer if packet.sport == 0 => {}
+        Kind::Query | Kind::Answer => return count::drop(Drop::IcmpType),
+        Kind::LinkControl => {}
+        Kind::Ports if socket::listens::<F>(skb, &packet.key(dir)) => {}
+        Kind::Tail => return steps::EARLY,
+        Kind::Other(reason) => return count::drop(reason),
+        _ => return count::drop(Drop::NoMapping),
     }
+    if packet.piece.is_first() {
+        match fragments::remember(packet, dir, fate::OWN, now) {
+            Ok(false) => {}
+            Ok(true) => return steps::RELEASE,
+            Err(()) => return count::drop(Drop::Fragment),
+        }
+    }
+    count::to_stack()
 }
 
-/// Sends a packet on as it is (`snat: false`). What needs more than a lower TTL, the kernel forwards.
+/// Sends a packet on as it is (`snat: false`). What needs more than a lower TTL (options that routers act on), the kernel
+/// forwards.
 #[inline(always)]
 fn untranslated<F: Stack>(mut skb: Skb, packet: &Parsed<F>, config: &Config, end: End, now: Now) -> i32 {
     count::add(Counter::Untranslated, 1);
-    if matches!(packet.kind, Kind::Other(_)) {
+    if matches!(packet.kind, Kind::Other(_)) || (packet.l4 != l4_at::<F>() && !packet.piece.is_fragment()) {
         return deliver::stack();
     }
     let leg = Leg::of::<F>(config, end);
@@ -106,49 +140,6 @@ fn untranslated<F: Stack>(mut skb: Skb, packet: &Parsed<F>, config: &Config, end
         return count::drop(Drop::Rewrite);
     }
     send::<F>(skb, hop, &leg, way, now)
-}
-
-/// Translates a packet of a flow and sends it; only what is sent is counted.
-#[inline(always)]
-fn translated<F: Stack>(
-    mut skb: Skb,
-    packet: &Parsed<F>,
-    hop: &mut Hop<F::Addr>,
-    leg: &Leg<F::Addr>,
-    end: End,
-    entry: &Entry<F>,
-    now: Now,
-) -> i32 {
-    let way = way(packet, end, &fib::facts(hop, now), leg.mode);
-    match way {
-        Way::Untouched => return count::to_stack(),
-        Way::Drop(reason) => return count::drop(reason),
-        Way::Peer | Way::Neigh | Way::Stack => {}
-    }
-    let (old_addr, old_port) = match end {
-        End::Source => (packet.src, packet.sport),
-        End::Destination => (packet.dst, packet.dport),
-    };
-    let to = Rewrite::<F> {
-        end,
-        proto: packet.proto,
-        old_addr,
-        new_addr: entry.nat.0,
-        old_port,
-        new_port: entry.nat.1,
-        ttl: (way != Way::Stack).then_some(packet.ttl),
-    };
-    if rewrite(&mut skb, &to).is_err() {
-        return count::drop(Drop::Rewrite);
-    }
-    let (packets, bytes) = match end {
-        End::Source => (Counter::OutPackets, Counter::OutBytes),
-        End::Destination => (Counter::InPackets, Counter::InBytes),
-    };
-    entry.count(packet.len);
-    count::add(packets, 1);
-    count::add(bytes, u64::from(packet.len));
-    send::<F>(skb, hop, leg, way, now)
 }
 
 #[inline(always)]

@@ -105,12 +105,12 @@ fn exhaustion() {
     assert!(
         flows[..3].iter().all(|flow| flow.nat_addr == first) && flows[3..].iter().all(|flow| flow.nat_addr == second)
     );
-    assert_eq!(flows[3].tries, TRIES + 1, "every candidate of the first address");
+    assert_eq!(flows[3].tries, 3 + 1, "every port of the first address");
     table.check();
 
     table.exhausted.clear();
     let refused = attempt(&mut table, &config, &key(6), 0).unwrap_err();
-    assert_eq!(refused, Refused { reason: Drop::PortsExhausted, tries: ADDRESSES * TRIES });
+    assert_eq!(refused, Refused { reason: Drop::PortsExhausted, tries: ADDRESSES * 3 });
     let remembered = [first, second].map(|egress| key(6).reply(egress, 0));
     assert!(table.exhausted.len() == 2 && remembered.iter().all(|reply| table.exhausted.contains_key(reply)));
 

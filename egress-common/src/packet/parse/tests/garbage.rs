@@ -52,6 +52,10 @@ impl Packet for Watched<'_> {
         unreachable!()
     }
 
+    fn sum_covered(&mut self, _: u32, _: u32) -> Result<(), Failed> {
+        unreachable!()
+    }
+
     fn sum_uncovered(&mut self, _: u32) {
         unreachable!()
     }

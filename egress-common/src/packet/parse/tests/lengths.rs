@@ -79,7 +79,7 @@ fn header_length() {
         let want = match ihl {
             0..5 => Err(Drop::Malformed),
             5 => Ok((Kind::Ports, 60, 60)),
-            _ => Ok((Kind::Other(Drop::Options), 60, 60)),
+            _ => Ok((Kind::Deep, 60, 60)),
         };
         assert_eq!(parse::<V4>(&frame, 0), want, "{ihl}");
         set4(&mut frame, 16);

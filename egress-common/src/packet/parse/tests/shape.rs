@@ -30,15 +30,21 @@ fn kind<F: Parse>(frame: Vec<u8>) -> Kind {
 fn icmp_types_of_ipv4() {
     for number in 0..=255 {
         let want = match number {
-            8 => Kind::EchoRequest,
-            0 => Kind::EchoReply,
+            // Echo, timestamp, information, address mask.
+            8 | 13 | 15 | 17 => Kind::Query,
+            0 | 14 | 16 | 18 => Kind::Answer,
             // Unreachable, source quench, redirect, time exceeded, parameter problem (RFC 792).
-            3 | 4 | 5 | 11 | 12 => Kind::Other(Drop::IcmpError),
+            3 | 4 | 5 | 11 | 12 => Kind::Error,
             _ => Kind::Other(Drop::IcmpType),
         };
         let packet = parse::<V4>(Ip::<V4>::any(1).frame(&icmp(number, 99, b"quoted"))).unwrap();
         assert_eq!(packet.kind, want, "{number}");
-        assert_eq!((packet.sport, packet.dport), ports_of_echo(want, 99));
+        let asked = match number {
+            0 | 8 => 0,
+            answer if want == Kind::Answer => u16::from(answer) - 1,
+            query => u16::from(query),
+        };
+        assert_eq!((packet.sport, packet.dport), ports_of_query(want, 99, asked));
     }
 }
 
@@ -46,25 +52,25 @@ fn icmp_types_of_ipv4() {
 fn icmp_types_of_ipv6() {
     for number in 0..=255 {
         let want = match number {
-            128 => Kind::EchoRequest,
-            129 => Kind::EchoReply,
+            128 => Kind::Query,
+            129 => Kind::Answer,
             // RFC 4443 §3: unreachable, too big, time exceeded, parameter problem.
-            1..=4 => Kind::Other(Drop::IcmpError),
+            1..=4 => Kind::Error,
             // RFC 2710 and RFC 3810 (130..=132, 143), RFC 4861 (133..=137).
             130..=137 | 143 => Kind::LinkControl,
             _ => Kind::Other(Drop::IcmpType),
         };
         let packet = parse::<V6>(Ip::<V6>::any(58).frame(&icmp(number, 99, b"quoted"))).unwrap();
         assert_eq!(packet.kind, want, "{number}");
-        assert_eq!((packet.sport, packet.dport), ports_of_echo(want, 99));
+        assert_eq!((packet.sport, packet.dport), ports_of_query(want, 99, 0));
     }
 }
 
-/// The identifier is the own side's port in either direction; the other port is 0.
-fn ports_of_echo(kind: Kind, id: u16) -> (u16, u16) {
+/// The identifier is the own side's port in either direction; the other one tells what was asked.
+fn ports_of_query(kind: Kind, id: u16, asked: u16) -> (u16, u16) {
     match kind {
-        Kind::EchoRequest => (id, 0),
-        Kind::EchoReply => (0, id),
+        Kind::Query => (id, asked),
+        Kind::Answer => (asked, id),
         _ => (0, 0),
     }
 }
@@ -77,21 +83,17 @@ fn request_and_reply_have_matching_keys() {
     assert_eq!(back.original([10, 0, 0, 1], 7), out);
 }
 
-/// The other family's ICMP is a protocol like any other.
+/// The other family's ICMP is a protocol like any other, and all those are for the other parser.
 #[test]
 fn other_protocols() {
     for number in 0..=255 {
         if ![proto::TCP, proto::UDP, proto::ICMP].contains(&number) {
             let packet = parse::<V4>(Ip::<V4>::any(number).frame(&[0; 40])).unwrap();
-            assert_eq!((packet.kind, packet.proto), (Kind::Other(Drop::Protocol), number));
+            assert_eq!((packet.kind, packet.proto), (Kind::Deep, number));
         }
-        let want = match number {
-            proto::TCP | proto::UDP | proto::ICMPV6 => continue,
-            proto::FRAGMENT => Drop::Fragment,
-            proto::HOP_BY_HOP | proto::ROUTING | proto::DESTINATION => Drop::Options,
-            _ => Drop::Protocol,
-        };
-        assert_eq!(kind::<V6>(Ip::<V6>::any(number).frame(&[0; 40])), Kind::Other(want), "{number}");
+        if ![proto::TCP, proto::UDP, proto::ICMPV6].contains(&number) {
+            assert_eq!(kind::<V6>(Ip::<V6>::any(number).frame(&[0; 40])), Kind::Deep, "{number}");
+        }
     }
 }
 
@@ -100,8 +102,8 @@ fn fragments() {
     // First, middle, last; DF and the reserved bit beside them change nothing.
     for frag in [0x2000, 0x2001, 0x0001, 0x1fff, 0x6000, 0xa000] {
         let ip = Ip { frag, ..Ip::<V4>::any(proto::UDP) };
-        assert_eq!(kind::<V4>(ip.frame(&udp(1, 2, b"data"))), Kind::Other(Drop::Fragment), "{frag:#x}");
-        assert_eq!(kind::<V4>(ip.frame(b"x")), Kind::Other(Drop::Fragment), "no L4 header needs to be there");
+        assert_eq!(kind::<V4>(ip.frame(&udp(1, 2, b"data"))), Kind::Deep, "{frag:#x}");
+        assert_eq!(kind::<V4>(ip.frame(b"x")), Kind::Deep, "no L4 header needs to be there");
     }
     for (frag, may) in [(0, true), (0x4000, false), (0x8000, true)] {
         let packet = parse::<V4>(Ip { frag, ..Ip::<V4>::any(proto::UDP) }.frame(&udp(1, 2, b""))).unwrap();
@@ -109,37 +111,17 @@ fn fragments() {
     }
     // RFC 6946: even an atomic fragment has its ports behind another header.
     let atomic = [&[proto::UDP, 0, 0, 0, 0, 0, 0, 1], &udp(1, 2, b"")[..]].concat();
-    assert_eq!(kind::<V6>(Ip::<V6>::any(proto::FRAGMENT).frame(&atomic)), Kind::Other(Drop::Fragment));
+    assert_eq!(kind::<V6>(Ip::<V6>::any(proto::FRAGMENT).frame(&atomic)), Kind::Deep);
 }
 
 #[test]
 fn options() {
     for words in 1..=10 {
         let ip = Ip { extra: vec![1; words * 4], ..Ip::<V4>::any(proto::UDP) };
-        assert_eq!(kind::<V4>(ip.frame(&udp(1, 2, b""))), Kind::Other(Drop::Options));
+        assert_eq!(kind::<V4>(ip.frame(&udp(1, 2, b""))), Kind::Deep);
     }
     let ip = Ip { extra: vec![1; 4], frag: 0x2000, ..Ip::<V4>::any(proto::UDP) };
-    assert_eq!(kind::<V4>(ip.frame(&udp(1, 2, b""))), Kind::Other(Drop::Fragment));
-}
-
-/// RFC 2710 §3: listener messages stand behind a router alert.
-#[test]
-fn multicast_listener_messages() {
-    let alert = |next, len| [next, len, 5, 2, 0, 0, 1, 0].to_vec();
-    let mld = |number, header: Vec<u8>| {
-        kind::<V6>(Ip { extra: header, ..Ip::<V6>::any(proto::HOP_BY_HOP) }.frame(&icmp(number, 0, &[0; 16])))
-    };
-    for number in [130, 131, 132, 143] {
-        assert_eq!(mld(number, alert(proto::ICMPV6, 0)), Kind::LinkControl);
-        assert_eq!(mld(number, alert(proto::UDP, 0)), Kind::Other(Drop::Options));
-        assert_eq!(mld(number, alert(proto::ICMPV6, 1)), Kind::Other(Drop::Options), "more options before it");
-    }
-    for number in [1, 128, 129, 133, 135, 136] {
-        assert_eq!(mld(number, alert(proto::ICMPV6, 0)), Kind::Other(Drop::Options), "{number}");
-    }
-    let mut cut = Ip { extra: alert(proto::ICMPV6, 0), ..Ip::<V6>::any(proto::HOP_BY_HOP) }.frame(&[]);
-    cut.extend(icmp(143, 0, b""));
-    assert_eq!(kind::<V6>(cut), Kind::Other(Drop::Options), "what follows the packet is not the packet");
+    assert_eq!(kind::<V4>(ip.frame(&udp(1, 2, b""))), Kind::Deep);
 }
 
 #[test]
@@ -158,15 +140,16 @@ fn comes_back<F: Parse + Build>(src: [u8; 16], dst: [u8; 16], ttl: u8, ports: (u
     for (number, payload, kind) in [
         (proto::TCP, tcp(ports.0, ports.1, 0x18, data), Kind::Ports),
         (proto::UDP, udp(ports.0, ports.1, data), Kind::Ports),
-        (F::ICMP, icmp(if F::V6 { 128 } else { 8 }, ports.0, data), Kind::EchoRequest),
-        (F::ICMP, icmp(if F::V6 { 129 } else { 0 }, ports.1, data), Kind::EchoReply),
+        (F::ICMP, icmp(if F::V6 { 128 } else { 8 }, ports.0, data), Kind::Query),
+        (F::ICMP, icmp(if F::V6 { 129 } else { 0 }, ports.1, data), Kind::Answer),
     ] {
         let frame = ip(number).frame(&payload);
         let len = frame.len() as u32 - 14;
         let packet = parse::<F>(frame).unwrap();
         assert!(packet.src == F::addr(src) && packet.dst == F::addr(dst));
         assert_eq!((packet.kind, packet.proto, packet.ttl), (kind, number, ttl));
-        let (sport, dport) = if number == F::ICMP { ports_of_echo(kind, packet.sport | packet.dport) } else { ports };
+        let (sport, dport) =
+            if number == F::ICMP { ports_of_query(kind, packet.sport | packet.dport, 0) } else { ports };
         assert_eq!((packet.sport, packet.dport), (sport, dport));
         assert_eq!(packet.seen, seen::ACK);
         assert_eq!((packet.len, packet.wire_len), (len, len));

@@ -1,0 +1,45 @@
+//! Parsing what is not plain, once for all steps behind.
+
+use egress_common::{
+    packet::parse::{Kind, Parsed},
+    verdict::Drop,
+};
+
+use super::{
+    Stack,
+    steps::{ERROR, READ, VAGUE},
+};
+use crate::{
+    count,
+    ctx::{copied::Copied, skb::Skb},
+};
+
+/// See `Steps::read`.
+#[inline(always)]
+pub(crate) fn read<F: Stack>(skb: Skb) -> i32 {
+    let Some(slot) = F::packet() else { return count::drop(Drop::NotConfigured) };
+    match F::deep(&Copied(skb)) {
+        Ok(packet) => {
+            // SAFETY: the slot belongs to this CPU and has room for it.
+            let packet = unsafe {
+                slot.write(packet);
+                &*slot
+            };
+            if matches!(packet.kind, Kind::Error) { quote(skb, packet) } else { READ }
+        }
+        Err(reason) => count::drop(reason),
+    }
+}
+
+/// What an error is about, if it went to who sent that (RFC 5508 REQ-4, REQ-5).
+#[inline(always)]
+fn quote<F: Stack>(skb: Skb, error: &Parsed<F>) -> i32 {
+    match (F::quoted(), F::quote(&Copied(skb), error)) {
+        (Some(slot), Ok(quote)) if quote.src == error.dst => {
+            // SAFETY: the slot belongs to this CPU and has room for it.
+            unsafe { slot.write(quote) };
+            ERROR
+        }
+        _ => VAGUE,
+    }
+}
