@@ -42,11 +42,14 @@ pub const fn layout<F: Family>(protocol: u8, l4: u32) -> Layout {
 #[inline(always)]
 #[must_use]
 pub const fn bare<F: Family>(protocol: u8) -> bool {
-    let never =
-        matches!(protocol, proto::AH | proto::VRRP) || protocol == if F::V6 { proto::ICMP } else { proto::ICMPV6 };
-    let never6 =
-        matches!(protocol, proto::NO_NEXT | proto::OSPF | proto::PIM | proto::MOBILITY | proto::HIP | proto::SHIM6);
-    !never && !(F::V6 && never6)
+    let covered = matches!(protocol, proto::AH | proto::VRRP)
+        || protocol == if F::V6 { proto::ICMP } else { proto::ICMPV6 }
+        || F::V6
+            && matches!(
+                protocol,
+                proto::NO_NEXT | proto::OSPF | proto::PIM | proto::MOBILITY | proto::HIP | proto::SHIM6
+            );
+    !covered
 }
 
 /// Shortest header of a protocol with ports or identifiers.

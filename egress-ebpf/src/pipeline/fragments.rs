@@ -34,7 +34,7 @@ pub(crate) enum Recall {
 #[inline(always)]
 pub(crate) fn recall<F: Stack>(packet: &mut Parsed<F>, dir: u8, now: Now) -> Recall {
     let key = key(packet, dir);
-    let Some(slot) = F::frags().get_ptr_mut(&key) else { return Recall::Unknown };
+    let Some(slot) = F::frags().get_ptr_mut(key) else { return Recall::Unknown };
     // SAFETY: the pointer is of a map element, which stays mapped for this run.
     let datagram = unsafe { *slot };
     if !alive(datagram.since, now.s) {
@@ -44,7 +44,7 @@ pub(crate) fn recall<F: Stack>(packet: &mut Parsed<F>, dir: u8, now: Now) -> Rec
     match progress {
         Progress::Excess => return Recall::Excess,
         // Another CPU may have done it.
-        Progress::Whole => drop(F::frags().remove(&key)),
+        Progress::Whole => drop(F::frags().remove(key)),
         Progress::Open => {
             // SAFETY: aligned fields of the element; `bytes` is only ever added to, one fragment writes `total`.
             unsafe {
@@ -64,14 +64,14 @@ pub(crate) fn recall<F: Stack>(packet: &mut Parsed<F>, dir: u8, now: Now) -> Rec
 pub(crate) fn remember<F: Stack>(packet: &Parsed<F>, dir: u8, fate: u8, now: Now) -> Result<bool, ()> {
     let key = key(packet, dir);
     // SAFETY: the pointer is of a map element, which stays mapped for this run.
-    let known = F::frags().get_ptr(&key).map(|slot| unsafe { *slot }).filter(|it| alive(it.since, now.s));
+    let known = F::frags().get_ptr(key).map(|slot| unsafe { *slot }).filter(|it| alive(it.since, now.s));
     match known {
         Some(known) if !agrees(&known, packet) => return Err(()),
         Some(_) => {}
-        None => F::frags().insert(&key, &remembered(packet, fate, now.s), 0).map_err(|_| ())?,
+        None => F::frags().insert(key, remembered(packet, fate, now.s), 0).map_err(|_| ())?,
     }
     // SAFETY: as above.
-    Ok(F::early().get_ptr(&key).is_some_and(|slot| alive(unsafe { (*slot).since }, now.s)))
+    Ok(F::early().get_ptr(key).is_some_and(|slot| alive(unsafe { (*slot).since }, now.s)))
 }
 
 /// `Steps::hold`.
@@ -88,20 +88,20 @@ pub(crate) fn hold<F: Stack>(skb: Skb, dir: u32) -> i32 {
     };
     let Some(frame) = FRAME.get_ptr_mut(0) else { return count::drop(Drop::Fragment) };
     // SAFETY: the frame belongs to this CPU and has room for what `within` lets through.
-    let copied = unsafe {
+    let (copied, frame) = unsafe {
         (*frame).len = len;
-        bpf_skb_load_bytes(skb.raw().cast(), 0, (&raw mut (*frame).frame).cast(), within::<HELD_BYTES>(len))
+        let to = (&raw mut (*frame).frame).cast();
+        (bpf_skb_load_bytes(skb.raw().cast(), 0, to, within::<HELD_BYTES>(len)), &*frame)
     };
     key.index = index;
-    // SAFETY: as above.
-    if copied != 0 || F::held().insert(&key, unsafe { &*frame }, 0).is_err() {
+    if copied != 0 || F::held().insert(key, frame, 0).is_err() {
         return count::drop(Drop::Fragment);
     }
     // The first one may have come since, and not have seen this one.
     let first = DatagramKey { index: 0, ..key };
     // SAFETY: the pointer is of a map element, which stays mapped for this run.
-    let known = F::frags().get_ptr(&first).is_some_and(|slot| alive(unsafe { (*slot).since }, now.s));
-    if known && F::held().remove(&key).is_ok() {
+    let known = F::frags().get_ptr(first).is_some_and(|slot| alive(unsafe { (*slot).since }, now.s));
+    if known && F::held().remove(key).is_ok() {
         return READ;
     }
     count::add(Counter::FragmentsHeld, 1);
@@ -112,7 +112,7 @@ pub(crate) fn hold<F: Stack>(skb: Skb, dir: u32) -> i32 {
 #[inline(always)]
 fn place<F: Stack>(key: &DatagramKey<F::Addr>, now: Now) -> Option<u16> {
     let one = Waiting { since: now.s, count: 1 };
-    if F::early().insert(key, &one, u64::from(BPF_NOEXIST)).is_ok() {
+    if F::early().insert(key, one, u64::from(BPF_NOEXIST)).is_ok() {
         return Some(0);
     }
     let slot = F::early().get_ptr_mut(key)?;
@@ -138,9 +138,9 @@ pub(crate) fn release<F: Stack>(skb: Skb, dir: u32) -> i32 {
     let mut key = key(packet, dir as u8);
     let interface = if dir as u8 == OUT { config.internal_ifindex } else { config.external_ifindex };
     // SAFETY: the pointer is of a map element, which stays mapped for this run.
-    let count = F::early().get_ptr(&key).map_or(0, |slot| unsafe { (*slot).count });
+    let count = F::early().get_ptr(key).map_or(0, |slot| unsafe { (*slot).count });
     // Another CPU may have done it; then there is nothing to release.
-    let _ = F::early().remove(&key);
+    let _ = F::early().remove(key);
     // SAFETY: the context is valid.
     unsafe { bpf_clone_redirect(skb.raw(), interface, u64::from(BPF_F_INGRESS)) };
     for index in 0..HELD_EACH {
@@ -148,7 +148,7 @@ pub(crate) fn release<F: Stack>(skb: Skb, dir: u32) -> i32 {
             break;
         }
         key.index = index as u16;
-        let Some(held) = F::held().get_ptr(&key) else { continue };
+        let Some(held) = F::held().get_ptr(key) else { continue };
         // SAFETY: the element stays mapped for this run, and has the bytes that `within` lets through.
         let filled = unsafe {
             let len = within::<HELD_BYTES>((*held).len);
@@ -162,7 +162,7 @@ pub(crate) fn release<F: Stack>(skb: Skb, dir: u32) -> i32 {
                 ) == 0
         };
         // Whoever removes it sends it on.
-        if F::held().remove(&key).is_ok() && filled {
+        if F::held().remove(key).is_ok() && filled {
             // SAFETY: the context is valid.
             unsafe { bpf_clone_redirect(skb.raw(), interface, u64::from(BPF_F_INGRESS)) };
             count::add(Counter::FragmentsReleased, 1);

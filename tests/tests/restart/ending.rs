@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::mem::size_of;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -118,6 +119,8 @@ fn the_guard_holds_alone() -> Result<()> {
     let outside = lab.capture_external()?;
     for family in Family::BOTH {
         let before = guarded()?;
+        // The program goes a moment after its link: what still gets through is not to be refused.
+        let _server = udp::Server::start(&lab.far.ns, SocketAddr::new(lab.far.addr(family), PORT))?;
         let socket = udp::connect_in(&lab.client("pod1")?.ns, Call::to(lab.far.addr(family), PORT))?;
         eventually("the guard drops", FOLLOW, || {
             socket.send(b"bare")?;
