@@ -78,8 +78,10 @@ pub(crate) fn with_egress(entries: &[&str]) -> String {
 pub(crate) struct Flow {
     pub(crate) protocol: String,
     pub(crate) inside: IpAddr,
+    #[serde(deserialize_with = "zero_if_none")]
     pub(crate) inside_port: u16,
     pub(crate) egress: IpAddr,
+    #[serde(deserialize_with = "zero_if_none")]
     pub(crate) egress_port: u16,
     pub(crate) remote: IpAddr,
     pub(crate) remote_port: Option<u16>,
@@ -88,6 +90,11 @@ pub(crate) struct Flow {
     pub(crate) idle_seconds: u32,
     pub(crate) packets: Directions,
     pub(crate) bytes: Directions,
+}
+
+/// Where only addresses are translated there is no port.
+fn zero_if_none<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u16, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Numbers of both directions.

@@ -24,8 +24,8 @@ pub(super) fn run(args: &Look) -> Result<()> {
         };
         table.add_row([
             flow.protocol,
-            end(flow.inside, Some(flow.inside_port)),
-            end(flow.egress, Some(flow.egress_port)),
+            end(flow.inside, flow.inside_port),
+            end(flow.egress, flow.egress_port),
             end(flow.remote, flow.remote_port),
             flow.state.to_owned(),
             format!("{}s", flow.age_seconds),

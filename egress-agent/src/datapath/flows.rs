@@ -14,7 +14,10 @@ use egress_common::{
         flow::{FlowKey, FlowValue, OUT},
     },
     conntrack::state::State,
-    packet::header::proto,
+    packet::{
+        header::proto,
+        transport::{Layout, layout},
+    },
 };
 use serde::Serialize;
 
@@ -29,19 +32,19 @@ pub const BATCH: usize = 4096;
 /// One flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Flow {
-    /// `tcp`, `udp`, `icmp`, `icmpv6`, `sctp` or a number.
+    /// `tcp`, `udp`, `icmp`, `gre`, another name of `/etc/protocols`, or a number.
     pub protocol: String,
     /// Address of the Pod.
     pub inside: IpAddr,
-    /// Its port, or the echo identifier.
-    pub inside_port: u16,
+    /// Its port, or the identifier of an ICMP query; none where only addresses are translated.
+    pub inside_port: Option<u16>,
     /// Egress address.
     pub egress: IpAddr,
-    /// Egress port, or the echo identifier outside.
-    pub egress_port: u16,
+    /// Egress port, or the identifier outside; likewise.
+    pub egress_port: Option<u16>,
     /// The other end.
     pub remote: IpAddr,
-    /// Its port; none for ICMP.
+    /// Its port; none where there are no ports.
     pub remote_port: Option<u16>,
     /// See [`State::name`].
     pub state: &'static str,
@@ -142,17 +145,19 @@ where
 }
 
 fn flow<F: Readable>(key: &FlowKey<F::Addr>, out: &FlowValue<F>, back: Option<&FlowValue<F>>, now: u32) -> Flow {
-    let icmp = matches!(key.proto, proto::ICMP | proto::ICMPV6);
+    let layout = layout::<F>(key.proto, 0);
+    let own_port = !matches!(layout, Layout::Bare);
+    let remote_port = own_port && !matches!(layout, Layout::Id(_));
     let last = back.map_or(out.last_seen, |back| back.last_seen.max(out.last_seen));
     let state = State::of(key.proto, out.word.seen, back.map_or(0, |back| back.word.seen));
     Flow {
         protocol: protocol(key.proto),
         inside: F::ip(key.saddr),
-        inside_port: key.sport,
+        inside_port: own_port.then_some(key.sport),
         egress: F::ip(out.nat_addr),
-        egress_port: out.word.port,
+        egress_port: own_port.then_some(out.word.port),
         remote: F::ip(key.daddr),
-        remote_port: (!icmp).then_some(key.dport),
+        remote_port: remote_port.then_some(key.dport),
         state: state.name(),
         age_seconds: now.saturating_sub(out.created),
         idle_seconds: now.saturating_sub(last),
@@ -162,12 +167,19 @@ fn flow<F: Readable>(key: &FlowKey<F::Addr>, out: &FlowValue<F>, back: Option<&F
 }
 
 fn protocol(number: u8) -> String {
-    match number {
-        proto::ICMP => "icmp".to_owned(),
-        proto::TCP => "tcp".to_owned(),
-        proto::UDP => "udp".to_owned(),
-        proto::ICMPV6 => "icmpv6".to_owned(),
-        132 => "sctp".to_owned(),
-        other => other.to_string(),
-    }
+    let name = match number {
+        proto::ICMP => "icmp",
+        proto::TCP => "tcp",
+        proto::UDP => "udp",
+        proto::ICMPV6 => "icmpv6",
+        proto::SCTP => "sctp",
+        proto::DCCP => "dccp",
+        proto::UDP_LITE => "udplite",
+        4 => "ipip",
+        41 => "ipv6",
+        47 => "gre",
+        50 => "esp",
+        other => return other.to_string(),
+    };
+    name.to_owned()
 }

@@ -57,7 +57,7 @@ impl Default for Timeouts {
             udp_unreplied: 120,
             udp_replied: 300,
             icmp: 60,
-            other: 60,
+            other: 600,
         }
     }
 }
