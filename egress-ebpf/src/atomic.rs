@@ -12,14 +12,15 @@ pub(crate) unsafe fn add(at: *mut u64, amount: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(at, amount) };
 }
 
-/// Adds one; the old value.
+/// Adds one; the old value. Sequentially consistent, because of a relaxed one the compiler makes an instruction that does not
+/// fetch, and takes the addend for the old value.
 ///
 /// # Safety
 /// As for [`add`].
 #[inline(always)]
 pub(crate) unsafe fn next(at: *mut u32) -> u32 {
     // SAFETY: as promised by the caller.
-    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::Relaxed }>(at, 1) }
+    unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::SeqCst }>(at, 1) }
 }
 
 /// Sets bits.
