@@ -15,7 +15,7 @@ use egress_common::{
     verdict::{Counter, Drop},
 };
 
-use crate::{count, ctx::skb::Skb, maps::Maps, store::Now};
+use crate::{broken, count, ctx::skb::Skb, maps::Maps, store::Now};
 
 /// Answers of `bpf_fib_lookup` (linux/bpf.h).
 mod answer {
@@ -181,7 +181,7 @@ fn ask<F: Family>(skb: *mut __sk_buff, hop: *mut Hop<F::Addr>, src: *mut F::Addr
     match answer {
         answer::BLACKHOLE..=answer::PROHIBIT => return Drop::Blackhole as u32,
         answer::FORWARDING_OFF => return Drop::ForwardingOff as u32,
-        answer::SUCCESS | answer::NO_NEIGHBOUR if question.ifindex == oif => {
+        answer::SUCCESS | answer::NO_NEIGHBOUR if question.ifindex == oif && !broken::HOP => {
             // SAFETY: the kernel wrote the next hop's address there.
             hop.via = unsafe { (&raw const question.__bindgen_anon_4).cast::<F::Addr>().read_unaligned() };
             if answer == answer::SUCCESS {

@@ -12,6 +12,7 @@
 
 mod alloc;
 mod atomic;
+mod broken;
 mod count;
 mod crc;
 mod ctx;

@@ -18,7 +18,7 @@ use egress_common::{
     verdict::Counter,
 };
 
-use crate::{alloc::Allocate, atomic, count, maps::Maps};
+use crate::{alloc::Allocate, atomic, broken, count, maps::Maps};
 
 /// `-EEXIST`.
 const EXISTS: i32 = -17;
@@ -154,7 +154,8 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
             value.write(FlowValue::new(nat_addr, word, now));
             &*value
         };
-        match F::flows().insert(key, value, u64::from(BPF_NOEXIST)) {
+        let flags = if broken::CLAIM { 0 } else { u64::from(BPF_NOEXIST) };
+        match F::flows().insert(key, value, flags) {
             Ok(()) => Insert::Done,
             Err(EXISTS) => Insert::Exists,
             Err(_) => Insert::Full,

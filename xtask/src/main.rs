@@ -1,6 +1,7 @@
 //! Tasks of the egress gateway's developers and CI: `cargo xtask <command>`.
 
 mod agent;
+mod controls;
 mod object;
 mod setup;
 mod sh;
@@ -51,6 +52,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Show that tests catch deliberately broken builds of the BPF object
+    Controls,
     /// Set up, build and run the demo; further arguments are the demo's
     Demo {
         /// Arguments of the demo
@@ -85,6 +88,7 @@ fn run(task: Task) -> Result<ExitCode> {
             println!("{}", workspace.agent().display());
         }
         Task::Test { filter, quick } => return Ok(test::run(&workspace, filter.as_deref(), quick)),
+        Task::Controls => return controls::run(&workspace),
         Task::Demo { args } => return Err(agent::demo(&workspace, &args)),
     }
     Ok(ExitCode::SUCCESS)

@@ -17,7 +17,7 @@ use egress_common::{
 };
 
 use crate::{
-    count,
+    broken, count,
     ctx::{copied::Copied, skb::Skb},
     maps::{Maps, Wire},
 };
@@ -38,7 +38,7 @@ pub(crate) fn run(skb: Skb) -> i32 {
         ARP => arp(skb),
         _ => false,
     };
-    if allowed { TC_ACT_OK } else { count::drop(Drop::Guard) }
+    if allowed || broken::GUARD { TC_ACT_OK } else { count::drop(Drop::Guard) }
 }
 
 #[inline(always)]

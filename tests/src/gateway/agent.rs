@@ -243,6 +243,10 @@ fn start(lab: &Lab, options: &AgentOptions) -> Result<(Child, Arc<Log>)> {
         command.arg("--file").arg(file);
     }
     command.args(&options.arguments);
+    // Another object than the agent has in it, for `cargo xtask controls`.
+    if let Some(object) = env::var_os("EGRESS_OBJECT") {
+        command.arg("--object").arg(object);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = process::spawn(command)?;
     let log = Arc::new(Log::default());
