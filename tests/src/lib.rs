@@ -13,6 +13,7 @@ pub mod oracle;
 pub mod packet;
 pub mod skip;
 pub mod system;
+pub mod testrun;
 pub mod traffic;
 
 mod wait;

@@ -110,7 +110,8 @@ pub fn udp(source: (IpAddr, u16), destination: (IpAddr, u16), payload: &[u8]) ->
     let length = (8 + payload.len()) as u16;
     let words = [source.1, destination.1, length, 0].map(u16::to_be_bytes);
     let mut datagram = [words.as_flattened(), payload].concat();
-    fill_checksum(&mut datagram, 6, source.0, destination.0, proto::UDP);
+    let length = datagram.len();
+    fill_checksum(&mut datagram, 6, length, source.0, destination.0, proto::UDP);
     datagram
 }
 
@@ -127,7 +128,8 @@ pub fn tcp(
     segment.extend(numbers.1.to_be_bytes());
     segment.extend([0x50, flags, 0xff, 0xff, 0, 0, 0, 0]);
     segment.extend(payload);
-    fill_checksum(&mut segment, 16, source.0, destination.0, proto::TCP);
+    let length = segment.len();
+    fill_checksum(&mut segment, 16, length, source.0, destination.0, proto::TCP);
     segment
 }
 
@@ -135,7 +137,8 @@ pub fn tcp(
 pub fn icmp(source: IpAddr, destination: IpAddr, kind: u8, code: u8, rest: [u8; 4], payload: &[u8]) -> Vec<u8> {
     let mut message = [&[kind, code, 0, 0], &rest[..], payload].concat();
     let protocol = if source.is_ipv4() { proto::ICMP } else { proto::ICMPV6 };
-    fill_checksum(&mut message, 2, source, destination, protocol);
+    let length = message.len();
+    fill_checksum(&mut message, 2, length, source, destination, protocol);
     message
 }
 
@@ -145,10 +148,11 @@ pub fn echo_request(source: IpAddr, destination: IpAddr, id: u16, sequence: u16,
     icmp(source, destination, if source.is_ipv4() { 8 } else { 128 }, 0, rest, payload)
 }
 
-fn fill_checksum(bytes: &mut [u8], at: usize, source: IpAddr, destination: IpAddr, protocol: u8) {
+/// Sums up the first `covered` bytes and the pseudo-header into the field at `at`.
+pub fn fill_checksum(bytes: &mut [u8], at: usize, covered: usize, source: IpAddr, destination: IpAddr, protocol: u8) {
     let pseudo = if protocol == proto::ICMP { 0 } else { pseudo_header(source, destination, protocol, bytes.len()) };
-    let checksum = match !fold(u64::from(sum(bytes)) + u64::from(pseudo)) {
-        0 if protocol == proto::UDP => 0xffff,
+    let checksum = match !fold(u64::from(sum(&bytes[..covered])) + u64::from(pseudo)) {
+        0 if matches!(protocol, proto::UDP | proto::UDP_LITE) => 0xffff,
         checksum => checksum,
     };
     bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());

@@ -6,6 +6,7 @@ pub mod checksum;
 mod parse;
 #[cfg(test)]
 mod tests;
+pub mod transport;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -32,8 +33,16 @@ pub mod proto {
     pub const FRAGMENT: u8 = 44;
     /// ICMPv6
     pub const ICMPV6: u8 = 58;
+    /// DCCP
+    pub const DCCP: u8 = 33;
+    /// GRE
+    pub const GRE: u8 = 47;
+    /// ESP
+    pub const ESP: u8 = 50;
     /// SCTP
     pub const SCTP: u8 = 132;
+    /// UDP-Lite
+    pub const UDP_LITE: u8 = 136;
 }
 
 /// A parsed Ethernet frame.
