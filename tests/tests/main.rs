@@ -9,6 +9,7 @@ mod capabilities;
 mod commands;
 mod expiry;
 mod forwarding;
+mod golden;
 mod guard;
 mod lab;
 mod limits;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use aya::maps::{Map, MapData, PerCpuArray};
 use egress_common::verdict::{COUNTERS, Counter, DROPS, Drop};
 use egress_tests::capture::{Captured, Direction};
@@ -83,6 +83,12 @@ pub(crate) fn drops(lab: &Lab) -> Result<BTreeMap<&'static str, u64>> {
 /// A counter.
 pub(crate) fn counter(lab: &Lab, counter: Counter) -> Result<u64> {
     Ok(totals::<COUNTERS>(lab, "COUNTERS")?[counter as usize])
+}
+
+/// A counter by its name.
+pub(crate) fn counted(lab: &Lab, name: &str) -> Result<u64> {
+    let number = Counter::ALL.iter().position(|it| it.name() == name).with_context(|| format!("no counter {name}"))?;
+    Ok(totals::<COUNTERS>(lab, "COUNTERS")?[number])
 }
 
 /// Does `work` and waits until it has raised the drop counter `reason` by `count`, and no other one.

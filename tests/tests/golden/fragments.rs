@@ -1,0 +1,172 @@
+//! Fragments that come in order: the first says who it is from, the others follow it.
+
+use std::ops::Range;
+
+use anyhow::Result;
+use egress_tests::packet::proto;
+use egress_tests::{Family, LabConfig};
+
+use super::bench::{Bench, Mode, Way};
+use super::shape::{Shape, bare, data, dccp, query, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
+use super::talk::Talk;
+use super::{Group, every, on_a_bench, on_a_lab};
+
+const MODES: &[Mode] = &[Mode::Peer, Mode::Neigh, Mode::Stack];
+
+/// A payload whose bytes tell where they are from.
+pub(super) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|it| (it / 8 * 7 + it) as u8).collect()
+}
+
+/// The fragments of so many bytes of L4, cut at these places.
+pub(super) fn cut(shape: &Shape, id: u32, length: usize, places: &[usize]) -> Vec<Shape> {
+    let starts = [&[0], places].concat();
+    let ends = [places, &[length]].concat();
+    let piece = |(start, end): (usize, usize)| shape.piece(id, Range { start, end }, end != length);
+    starts.into_iter().zip(ends).map(piece).collect()
+}
+
+fn all(talk: &mut Talk<'_, '_>, way: Way, pieces: &[Shape]) -> Result<()> {
+    pieces.iter().try_for_each(|piece| talk.go(way, piece))
+}
+
+/// Datagrams with the length of their L4.
+fn datagrams(family: Family) -> Vec<(Shape, usize)> {
+    let text = pattern(92);
+    let echo = if family == Family::V4 { 8 } else { 128 };
+    vec![
+        (udp_with(&text), 100),
+        (udp_with(&text).changed(|it| it[6..8].fill(0)).named("UDP without checksum"), 100),
+        (tcp("TCP", 0x18, &pattern(80)), 100),
+        (query(echo, false, &text), 100),
+        (udp_lite(0).changed(|it| it.resize(100, 5)), 100),
+        (dccp(2, 1).changed(|it| it.resize(100, 5)), 100),
+        (sctp().changed(|it| it.resize(100, 5)), 100),
+        (bare(proto::GRE).changed(|it| it.resize(100, 5)), 100),
+    ]
+}
+
+#[test]
+fn datagrams_of_every_protocol_pass_in_pieces() -> Result<()> {
+    on_a_bench(Group::Fragments, MODES, |bench, family| {
+        every(datagrams(family).into_iter().zip(6000_u16..), |((shape, length), port)| {
+            let mut talk = Talk::of(bench, family, port, &shape)?;
+            let pieces = cut(&shape, u32::from(port), length, &[48, 80]);
+            all(&mut talk, Way::Out, &pieces)?;
+            // Ids may come again at once.
+            all(&mut talk, Way::Out, &pieces)?;
+            if shape.port_at() == Some(4) {
+                let reply = query(if family == Family::V4 { 0 } else { 129 }, true, &pattern(92));
+                return all(&mut talk, Way::In, &cut(&reply, 1, length, &[48, 80]));
+            }
+            all(&mut talk, Way::In, &pieces)?;
+            all(&mut talk, Way::In, &pieces)
+        })
+    })
+}
+
+/// Offsets whose bytes, swapped, would read as flags or as none.
+#[test]
+fn every_offset_is_read_right() -> Result<()> {
+    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+        let (shape, length) = (udp_with(&pattern(8192)), 8200);
+        let mut talk = Talk::begun(bench, family, (6100, 443), &udp())?;
+        let offsets = [8, 256, 1024, 1280, 2048, 2304, 2560, 3072, 3584, 4096, 5120, 6144, 6400, 7168, 8192];
+        every([Way::Out, Way::In], |way| {
+            let mut talk = Talk::begun(bench, family, (6101, 443), &udp())?;
+            let first = shape.piece(0x0100, 0..8, true);
+            talk.go(way, &first)?;
+            every(offsets, |offset| {
+                talk.go(way, &shape.piece(0x0100, offset..(offset + 8).min(length), offset != 8192))
+            })
+        })?;
+        // In pieces as an MTU makes them, and ids that are one another's swapped bytes.
+        for id in [0x0500, 0x0005, 0xffff] {
+            all(&mut talk, Way::Out, &cut(&shape, id, length, &[1280, 2560, 3840, 5120, 6400, 7680]))?;
+            all(&mut talk, Way::In, &cut(&shape, id, length, &[1280, 2560, 3840, 5120, 6400, 7680]))?;
+        }
+        Ok(())
+    })
+}
+
+/// The largest datagram there is.
+#[test]
+fn sixty_four_kilobytes_pass() -> Result<()> {
+    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+        let longest = if family == Family::V4 { 65_515 } else { 65_527 };
+        let shape = udp_with(&pattern(longest - 8));
+        let places: Vec<_> = (1..=longest / 1344).map(|it| it * 1344).collect();
+        let mut talk = Talk::begun(bench, family, (6102, 443), &udp())?;
+        all(&mut talk, Way::Out, &cut(&shape, 77, longest, &places))?;
+        all(&mut talk, Way::In, &cut(&shape, 77, longest, &places))
+    })
+}
+
+/// Two at a time, with the same id from different hosts and with different ids from one.
+#[test]
+fn datagrams_do_not_mix() -> Result<()> {
+    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+        let shape = udp_with(&pattern(92));
+        let server = (bench.lab.far.addr(family), 443);
+        let sides = [(bench.pod(family)?, 6200), (bench.pod2(family)?, 6201), (bench.pod2(family)?, 6202)];
+        let mut talks = sides.map(|side| Talk::between(bench, side, server));
+        let ids = [9, 9, 10];
+        for way in [Way::Out, Way::In] {
+            // From the server all come from one address: ids must differ.
+            let ids = if way == Way::Out { ids } else { [11, 12, 13] };
+            for i in 0..3 {
+                for (talk, id) in talks.iter_mut().zip(ids) {
+                    talk.go(way, &cut(&shape, id, 100, &[40, 72])[i])?;
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// RFC 6946: a fragment header alone makes no fragment.
+#[test]
+fn atomic_fragments_are_whole_packets() -> Result<()> {
+    on_a_bench(Group::Fragments, MODES, |bench, family| {
+        if family == Family::V4 {
+            return Ok(());
+        }
+        let shapes = [udp(), udp_unsummed(), syn(), data(), bare(proto::GRE)];
+        every(shapes.into_iter().zip(6300..), |(shape, port)| {
+            let atomic = shape.clone().headed(|it| (it.fragment, it.id) = (Some((0, false)), 7));
+            let mut talk = Talk::of(bench, family, port, &shape)?;
+            // One id again and again, and beside a real fragment of it.
+            all(&mut talk, Way::Out, &[atomic.clone(), atomic.clone()])?;
+            all(&mut talk, Way::In, &[atomic.clone(), atomic.clone()])?;
+            talk.out(&shape)?;
+            talk.out(&atomic.named("behind options").extensions(&[(60, vec![0, 0, 1, 4, 0, 0, 0, 0])]))
+        })
+    })
+}
+
+/// Later fragments of what has no ports need no first one, nor do untranslated ones.
+#[test]
+fn some_need_no_first_fragment() -> Result<()> {
+    on_a_lab(Group::Fragments, LabConfig::default(), &[Mode::Peer], |bench, family| {
+        let gre = bare(proto::GRE).changed(|it| it.resize(100, 5));
+        let mut talk = Talk::begun(bench, family, (0, 0), &gre)?;
+        all(&mut talk, Way::Out, &cut(&gre, 5, 100, &[48])[1..])?;
+        all(&mut talk, Way::In, &cut(&gre, 6, 100, &[48])[1..])?;
+        untranslated(bench, family)
+    })
+}
+
+fn untranslated(bench: &Bench<'_>, family: Family) -> Result<()> {
+    use super::bench::{TTL, arriving, ensure_same};
+    use egress_tests::testrun::Verdict;
+    let bystander = (bench.lab.client("bystander")?.addr(family), 4000);
+    let ends = super::shape::Ends { from: bystander, to: (bench.lab.far.addr(family), 443) };
+    every(cut(&udp_with(&pattern(92)), 5, 100, &[48]).iter().rev(), |piece| {
+        let packet = piece.packet(ends, TTL);
+        let ran = bench.run(Way::Out, &packet)?;
+        match ran.verdict {
+            Verdict::Ok => ensure_same(&ran.frame, &arriving(Way::Out, &packet)),
+            _ => bench.ensure_sent(Way::Out, &ran, |ttl| piece.packet(ends, ttl)),
+        }
+    })
+}
