@@ -88,9 +88,13 @@ fn on_a_lab(
     Ok(())
 }
 
+/// As many are told of a table.
+const MOST_FAILURES: usize = 6;
+
 /// All that `rows` gives, each in its own right: one that fails does not hide the others.
 fn every<T>(rows: impl IntoIterator<Item = T>, mut check: impl FnMut(T) -> Result<()>) -> Result<()> {
     let failures: Vec<_> = rows.into_iter().filter_map(|row| check(row).err()).map(|it| format!("{it:#}")).collect();
-    anyhow::ensure!(failures.is_empty(), "{} rows failed\n{}", failures.len(), failures.join("\n"));
+    let shown = failures.len().min(MOST_FAILURES);
+    anyhow::ensure!(shown == 0, "{} rows failed, the first:\n{}", failures.len(), failures[..shown].join("\n"));
     Ok(())
 }

@@ -79,6 +79,26 @@ fn quotes_of_every_protocol_and_length_are_translated() -> Result<()> {
     })
 }
 
+/// Where SCTP's port could not be kept, the quote's checksum is corrected by the length that its IP header tells.
+#[test]
+fn quotes_of_a_moved_sctp_port_are_translated() -> Result<()> {
+    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+        let server = (bench.lab.far.addr(family), 38414);
+        let [mut first, mut second] =
+            [bench.pod(family)?, bench.pod2(family)?].map(|pod| Talk::between(bench, (pod, 5000), server));
+        first.out(&sctp())?;
+        second.out(&sctp())?;
+        let error = Error::unreachable(family == Family::V4, &sctp());
+        every(
+            [error.clone().cut(8), error.clone().cut(11), error.clone().cut(12), error.clone().cut(20), error],
+            |it| {
+                second.error(Way::In, on_the_way(family)?, &it)?;
+                second.error(Way::Out, second.inside.from.0, &it)
+            },
+        )
+    })
+}
+
 /// RFC 4884: what is behind the quote is not touched, and its place is told by a length in the header.
 #[test]
 fn extended_errors_keep_their_objects() -> Result<()> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use anyhow::Result;
-use egress_tests::packet::proto;
+use egress_tests::packet::{build, proto};
 use egress_tests::{Family, LabConfig};
 
 use super::bench::{Bench, Mode, Way};
@@ -60,6 +60,39 @@ fn datagrams_of_every_protocol_pass_in_pieces() -> Result<()> {
                 return all(&mut talk, Way::In, &cut(&reply, 1, length, &[48, 80]));
             }
             all(&mut talk, Way::In, &pieces)?;
+            all(&mut talk, Way::In, &pieces)
+        })
+    })
+}
+
+/// Options of the fragments themselves, and options that are cut with the datagram: a later fragment then has another number
+/// in its header than the datagram's protocol.
+#[test]
+fn fragments_may_have_options() -> Result<()> {
+    on_a_bench(Group::Fragments, MODES, |bench, family| {
+        let shape = udp_with(&pattern(92));
+        let mut talk = Talk::begun(bench, family, (6050, 443), &udp())?;
+        let pieces = |shape: &Shape, id| cut(shape, id, 100, &[48, 80]);
+        let odd: Vec<Vec<Shape>> = if family == Family::V4 {
+            let alert = |it: Shape| it.options(&[148, 4, 0, 0]);
+            let mixed = pieces(&shape, 52).into_iter().enumerate().map(|(i, it)| if i == 1 { alert(it) } else { it });
+            let kept = |it: Shape| it.headed(|it| it.dont_fragment = true);
+            vec![
+                pieces(&shape, 51).into_iter().map(alert).collect(),
+                mixed.collect(),
+                pieces(&shape, 53).into_iter().map(kept).collect(),
+            ]
+        } else {
+            let padding = |number| (number, vec![0, 0, 1, 4, 0, 0, 0, 0]);
+            let before = |it: Shape| it.extensions(&[padding(0), padding(60)]);
+            let within = Shape::new("UDP within options", 60, move |it| {
+                let datagram = build::udp(it.from, it.to, &pattern(84));
+                [&[proto::UDP, 0, 1, 4, 0, 0, 0, 0][..], &datagram].concat()
+            });
+            vec![pieces(&shape, 51).into_iter().map(before).collect(), pieces(&within, 52)]
+        };
+        every(odd, |pieces| {
+            all(&mut talk, Way::Out, &pieces)?;
             all(&mut talk, Way::In, &pieces)
         })
     })

@@ -7,7 +7,7 @@ use egress_tests::Family;
 use egress_tests::packet::proto;
 
 use super::bench::{Mode, TTL, Way, arriving};
-use super::shape::{Ends, Shape, data, echo, syn, tcp, udp, udp_with};
+use super::shape::{Ends, Shape, data, dccp, echo, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
 use super::talk::Talk;
 use super::{Group, every, on_a_bench};
 
@@ -25,6 +25,16 @@ fn what_belongs_to_no_flow_is_dropped() -> Result<()> {
         let talk = Talk::new(bench, family, 4500, 443)?;
         talk.dropped(Way::Out, &tcp("TCP RST", 4, b""), "rst_no_flow")?;
         talk.dropped(Way::Out, &tcp("TCP RST ACK", 0x14, b""), "rst_no_flow")
+    })
+}
+
+#[test]
+fn other_protocols_without_a_flow_are_dropped() -> Result<()> {
+    on_a_bench(Group::Ports, &[Mode::Peer], |bench, family| {
+        let ends = Ends { from: (bench.lab.far.addr(family), 443), to: (bench.lab.gateway.addr(family), 40_001) };
+        every([sctp(), dccp(0, 0), udp_lite(8), udp_unsummed()], |shape| {
+            bench.ensure_dropped(Way::In, &shape.packet(ends, TTL), "no_mapping")
+        })
     })
 }
 

@@ -5,6 +5,7 @@ use egress_tests::Family;
 use egress_tests::packet::{build, proto, transport};
 
 use super::bench::{Bench, Mode, Way};
+use super::errors::Error;
 use super::shape::{Ends, Shape, icmp_of};
 use super::talk::Talk;
 use super::{Group, every, on_a_bench};
@@ -105,4 +106,23 @@ fn a_zero_sum_is_sent_as_its_protocol_wants() -> Result<()> {
 #[test]
 fn a_zero_sum_of_other_protocols_too() -> Result<()> {
     on_a_bench(Group::Ports, MODES, |bench, family| zeros(bench, family, &MORE))
+}
+
+/// The quoted packet's checksum follows the same rules as the packet's.
+#[test]
+fn a_zero_sum_within_a_quote_too() -> Result<()> {
+    on_a_bench(Group::Errors, MODES, |bench, family| {
+        let v4 = family == Family::V4;
+        every([BASIC[0], BASIC[1], MORE[0], MORE[1], ECHO], |summed| {
+            let mut talk = Talk::new(bench, family, 4201, if summed.protocol == 0 { 0 } else { 443 })?;
+            talk.out(&summed.shape(talk.inside, [1, 2]))?;
+            for ends in [talk.inside, talk.outside()?] {
+                let sent = Error::unreachable(v4, &summed.zero_between(ends)?);
+                talk.error(Way::In, bench.lab.router.addr(family), &sent)?;
+                let came = Error::unreachable(v4, &summed.zero_between(ends.back())?);
+                talk.error(Way::Out, talk.inside.from.0, &came)?;
+            }
+            Ok(())
+        })
+    })
 }
