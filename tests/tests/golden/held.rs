@@ -1,8 +1,8 @@
 //! Fragments that come before their first: they wait for it, then go through the interface again.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use egress_tests::Family;
-use egress_tests::capture::Direction;
+use egress_tests::capture::{Captured, Direction};
 use egress_tests::lab::addresses::mac;
 use egress_tests::packet::build;
 use egress_tests::testrun::Verdict;
@@ -26,14 +26,22 @@ fn held(bench: &Bench<'_>, talk: &mut Talk<'_, '_>, way: Way, pieces: &[Shape]) 
     }
     ensure!(counted(bench.lab, "fragments_held")? == held + later.len() as u64, "not all are held");
     let capture = if way == Way::Out { bench.lab.capture_external()? } else { bench.lab.capture_internal()? };
-    talk.go(way, first)?;
-    for piece in later {
+    // The first one goes ahead of them, through the interface again as they do.
+    let ran = bench.run(way, &talk.arriving(way, first, TTL)?)?;
+    ensure!(ran.verdict == Verdict::Shot, "{:?} for {}", ran.verdict, first.name);
+    if way == Way::Out {
+        let is_first = |it: &Captured| it.ip().is_some_and(|it| it.fragment.is_some_and(|it| it.offset == 0));
+        let seen = capture.wait_for(PATIENCE, |it| it.direction == Direction::In && is_first(it))?;
+        talk.learn(first, seen.bytes)?;
+    }
+    for piece in pieces {
         let (wanted, expected) = match way {
             Way::Out => (piece.packet(talk.outside()?, TTL - 1), (mac::ROUTER, mac::GATEWAY_OUTSIDE)),
             Way::In => (piece.packet(talk.inside.back(), TTL - 1), (mac::OVERLAY, mac::GATEWAY_INSIDE)),
         };
         let frame = build::ethernet(expected.0, expected.1, &wanted);
-        capture.wait_for(PATIENCE, |it| it.direction == Direction::In && it.bytes == frame)?;
+        let seen = capture.wait_for(PATIENCE, |it| it.direction == Direction::In && it.bytes == frame);
+        seen.with_context(|| format!("{way:?} {}", piece.name))?;
     }
     ensure!(counted(bench.lab, "fragments_released")? == released + later.len() as u64, "not all are released");
     Ok(())

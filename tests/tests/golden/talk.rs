@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::Family;
+use egress_tests::testrun::{Ran, Verdict};
 
 use super::bench::{Bench, TTL, Way};
 use super::errors::Error;
@@ -76,6 +77,15 @@ impl<'b, 'lab> Talk<'b, 'lab> {
         };
         self.bench.ensure_sent(Way::Out, &ran, |ttl| shape.packet(outside, ttl))?;
         self.outside = Some(outside);
+        Ok(())
+    }
+
+    /// A packet of the Pod was seen outside in this frame; the first one tells the egress address and port.
+    pub(super) fn learn(&mut self, shape: &Shape, frame: Vec<u8>) -> Result<()> {
+        if self.outside.is_none() {
+            let seen = Ran { verdict: Verdict::Redirect, frame };
+            self.outside = Some(self.bench.learn(shape, self.inside, &seen)?);
+        }
         Ok(())
     }
 
