@@ -65,6 +65,14 @@ fn datagrams_of_every_protocol_pass_in_pieces() -> Result<()> {
     })
 }
 
+/// 100 bytes of a datagram behind options, with which it is cut.
+fn within_options() -> Shape {
+    Shape::new("UDP within options", 60, |it| {
+        let datagram = build::udp(it.from, it.to, &pattern(84));
+        [&[proto::UDP, 0, 1, 4, 0, 0, 0, 0][..], &datagram].concat()
+    })
+}
+
 /// Options of the fragments themselves, and options that are cut with the datagram: a later fragment then has another number
 /// in its header than the datagram's protocol.
 #[test]
@@ -85,11 +93,7 @@ fn fragments_may_have_options() -> Result<()> {
         } else {
             let padding = |number| (number, vec![0, 0, 1, 4, 0, 0, 0, 0]);
             let before = |it: Shape| it.extensions(&[padding(0), padding(60)]);
-            let within = Shape::new("UDP within options", 60, move |it| {
-                let datagram = build::udp(it.from, it.to, &pattern(84));
-                [&[proto::UDP, 0, 1, 4, 0, 0, 0, 0][..], &datagram].concat()
-            });
-            vec![pieces(&shape, 51).into_iter().map(before).collect(), pieces(&within, 52)]
+            vec![pieces(&shape, 51).into_iter().map(before).collect(), pieces(&within_options(), 52)]
         };
         every(odd, |pieces| {
             all(&mut talk, Way::Out, &pieces)?;
@@ -151,6 +155,40 @@ fn datagrams_do_not_mix() -> Result<()> {
                 for (talk, id) in talks.iter_mut().zip(ids) {
                     talk.go(way, &cut(&shape, id, 100, &[40, 72])[i])?;
                 }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A network may bring a packet twice.
+#[test]
+fn duplicates_pass() -> Result<()> {
+    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+        let mut talk = Talk::begun(bench, family, (6210, 443), &udp())?;
+        let pieces = cut(&udp_with(&pattern(92)), 14, 100, &[40, 80]);
+        for way in [Way::Out, Way::In] {
+            // The last one twice would be one too many: the datagram is over then.
+            for i in [0, 0, 2, 1] {
+                talk.go(way, &pieces[i])?;
+            }
+            for i in [0, 1, 0, 2] {
+                talk.go(way, &pieces[i])?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// An id may be used for another conversation as soon as all of a datagram has passed.
+#[test]
+fn ids_come_again() -> Result<()> {
+    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+        for port in [6220, 6221] {
+            let mut talk = Talk::begun(bench, family, (port, 443), &udp())?;
+            all(&mut talk, Way::Out, &cut(&udp_with(&pattern(92)), 16, 100, &[48]))?;
+            if family == Family::V6 {
+                all(&mut talk, Way::Out, &cut(&within_options(), 15, 100, &[48]))?;
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use egress_tests::Family;
 
 use super::bench::{Mode, TTL, Way};
 use super::fragments::{cut, pattern};
-use super::shape::{Ends, echo, syn, tcp, udp, udp_with};
+use super::shape::{Ends, echo, sctp, syn, tcp, udp, udp_with};
 use super::talk::Talk;
 use super::{Group, every, on_a_bench};
 
@@ -83,6 +83,24 @@ fn beyond_the_end_of_a_datagram_is_malformed() -> Result<()> {
                 talk.dropped(way, &shape.piece(23, bytes, false), "malformed")
             })
         })
+    })
+}
+
+/// A CRC over the whole datagram cannot be corrected in one piece of it.
+#[test]
+fn fragments_of_a_moved_sctp_port_are_dropped() -> Result<()> {
+    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+        let server = (bench.lab.far.addr(family), 38415);
+        let [mut first, mut second] =
+            [bench.pod(family)?, bench.pod2(family)?].map(|pod| Talk::between(bench, (pod, 5000), server));
+        first.out(&sctp())?;
+        second.out(&sctp())?;
+        let pieces = cut(&sctp().changed(|it| it.resize(100, 5)), 25, 100, &[48]);
+        for way in [Way::Out, Way::In] {
+            pieces.iter().try_for_each(|it| first.go(way, it))?;
+            second.dropped(way, &pieces[0], "fragment")?;
+        }
+        Ok(())
     })
 }
 
