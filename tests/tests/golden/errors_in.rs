@@ -27,8 +27,6 @@ pub(super) fn quotable(v4: bool) -> Vec<(Shape, Vec<Option<usize>>)> {
     let udp = [8, 9, 12].map(Some);
     let mut rows = vec![
         (data(), [&tcp[..], &[None]].concat()),
-        // Half a checksum cannot be corrected.
-        (data().named("TCP data cut in its checksum").changed(|it| it[16] = 0x7e), vec![Some(17)]),
         (super::shape::udp(), [&udp[..], &[None]].concat()),
         (udp_unsummed(), vec![Some(8), None]),
         (echo(v4).0, vec![Some(8), Some(11), None]),
@@ -91,13 +89,30 @@ fn quotes_of_a_moved_sctp_port_are_translated() -> Result<()> {
         first.out(&sctp())?;
         second.out(&sctp())?;
         let error = Error::unreachable(family == Family::V4, &sctp());
-        every(
-            [error.clone().cut(8), error.clone().cut(11), error.clone().cut(12), error.clone().cut(20), error],
-            |it| {
-                second.error(Way::In, on_the_way(family)?, &it)?;
-                second.error(Way::Out, second.inside.from.0, &it)
-            },
-        )
+        every([error.clone().cut(8), error.clone().cut(12), error.clone().cut(20), error], |it| {
+            second.error(Way::In, on_the_way(family)?, &it)?;
+            second.error(Way::Out, second.inside.from.0, &it)
+        })
+    })
+}
+
+/// Half a checksum cannot be corrected: it stays as it is.
+#[test]
+fn quotes_that_end_in_a_checksum_are_translated() -> Result<()> {
+    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+        let server = (bench.lab.far.addr(family), 38416);
+        let [mut first, mut second] =
+            [bench.pod(family)?, bench.pod2(family)?].map(|pod| Talk::between(bench, (pod, 5000), server));
+        let mut by_tcp = Talk::between(bench, (bench.pod(family)?, 5001), server);
+        [&mut first, &mut second].into_iter().try_for_each(|it| it.out(&sctp()))?;
+        by_tcp.out(&data())?;
+        let half = |shape: Shape, from: usize, cut: usize| (shape.changed(move |it| it[from..cut].fill(0x7e)), cut);
+        let rows = [(&second, half(sctp(), 8, 9)), (&second, half(sctp(), 8, 11)), (&by_tcp, half(data(), 16, 17))];
+        every(rows, |(talk, (shape, cut))| {
+            let error = Error::unreachable(family == Family::V4, &shape).cut(cut);
+            talk.error(Way::In, on_the_way(family)?, &error)?;
+            talk.error(Way::Out, talk.inside.from.0, &error)
+        })
     })
 }
 
