@@ -44,6 +44,8 @@ enum Group {
     Options,
     /// Fragments.
     Fragments,
+    /// Fragments that need no memory, and ids of datagrams with options in their fragments.
+    RareFragments,
     /// ICMP errors, both ways.
     Errors,
     /// Errors of the gateway's own.

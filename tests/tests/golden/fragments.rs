@@ -3,13 +3,14 @@
 use std::ops::Range;
 
 use anyhow::Result;
+use egress_tests::Family;
 use egress_tests::packet::{build, proto};
-use egress_tests::{Family, LabConfig};
+use egress_tests::testrun::Verdict;
 
-use super::bench::{Bench, Mode, Way};
-use super::shape::{Shape, bare, data, dccp, query, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
+use super::bench::{Bench, Mode, TTL, Way, arriving, ensure_same};
+use super::shape::{Ends, Shape, bare, data, dccp, query, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench, on_a_lab};
+use super::{Group, every, on_a_bench};
 
 const MODES: &[Mode] = &[Mode::Peer, Mode::Neigh, Mode::Stack];
 
@@ -180,18 +181,26 @@ fn duplicates_pass() -> Result<()> {
     })
 }
 
+/// Two conversations cut a datagram each under this id, one after the other.
+fn reuse(bench: &Bench<'_>, family: Family, id: u32, datagram: &Shape) -> Result<()> {
+    [6220, 6221].into_iter().try_for_each(|port| {
+        let mut talk = Talk::begun(bench, family, (port, 443), &udp())?;
+        all(&mut talk, Way::Out, &cut(datagram, id, 100, &[48]))
+    })
+}
+
 /// An id may be used for another conversation as soon as all of a datagram has passed.
 #[test]
 fn ids_come_again() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
-        for port in [6220, 6221] {
-            let mut talk = Talk::begun(bench, family, (port, 443), &udp())?;
-            all(&mut talk, Way::Out, &cut(&udp_with(&pattern(92)), 16, 100, &[48]))?;
-            if family == Family::V6 {
-                all(&mut talk, Way::Out, &cut(&within_options(), 15, 100, &[48]))?;
-            }
-        }
-        Ok(())
+    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| reuse(bench, family, 16, &udp_with(&pattern(92))))
+}
+
+/// Options within the fragments are a part of the datagram, too.
+#[test]
+fn ids_of_datagrams_with_options_come_again() -> Result<()> {
+    on_a_bench(Group::RareFragments, &[Mode::Peer], |bench, family| match family {
+        Family::V4 => Ok(()),
+        Family::V6 => reuse(bench, family, 15, &within_options()),
     })
 }
 
@@ -215,23 +224,25 @@ fn atomic_fragments_are_whole_packets() -> Result<()> {
     })
 }
 
-/// Later fragments of what has no ports need no first one, nor do untranslated ones.
+/// There is nothing to remember of what has no ports.
 #[test]
-fn some_need_no_first_fragment() -> Result<()> {
-    on_a_lab(Group::Fragments, LabConfig::default(), &[Mode::Peer], |bench, family| {
+fn fragments_without_ports_need_no_first() -> Result<()> {
+    on_a_bench(Group::RareFragments, &[Mode::Peer], |bench, family| {
         let gre = bare(proto::GRE).changed(|it| it.resize(100, 5));
         let mut talk = Talk::begun(bench, family, (0, 0), &gre)?;
         all(&mut talk, Way::Out, &cut(&gre, 5, 100, &[48])[1..])?;
-        all(&mut talk, Way::In, &cut(&gre, 6, 100, &[48])[1..])?;
-        untranslated(bench, family)
+        all(&mut talk, Way::In, &cut(&gre, 6, 100, &[48])[1..])
     })
 }
 
+#[test]
+fn untranslated_fragments_need_no_first() -> Result<()> {
+    on_a_bench(Group::Fragments, &[Mode::Peer], untranslated)
+}
+
 fn untranslated(bench: &Bench<'_>, family: Family) -> Result<()> {
-    use super::bench::{TTL, arriving, ensure_same};
-    use egress_tests::testrun::Verdict;
     let bystander = (bench.lab.client("bystander")?.addr(family), 4000);
-    let ends = super::shape::Ends { from: bystander, to: (bench.lab.far.addr(family), 443) };
+    let ends = Ends { from: bystander, to: (bench.lab.far.addr(family), 443) };
     every(cut(&udp_with(&pattern(92)), 5, 100, &[48]).iter().rev(), |piece| {
         let packet = piece.packet(ends, TTL);
         let ran = bench.run(Way::Out, &packet)?;
