@@ -48,7 +48,7 @@ pub fn remembered<F: Family>(packet: &Parsed<F>, fate: u8, now: u32) -> Datagram
         fate,
         pad: 0,
         total: 0,
-        bytes: u64::from(packet.l4_len()),
+        bytes: u64::from(packet.piece.len),
     }
 }
 
@@ -72,8 +72,8 @@ pub enum Progress {
 /// How a later fragment takes a datagram on; `total` is what [`Datagram::total`] becomes.
 #[inline(always)]
 pub fn progress<F: Family>(datagram: &Datagram, packet: &Parsed<F>) -> (Progress, u32) {
-    let bytes = datagram.bytes + u64::from(packet.l4_len());
-    let total = if packet.piece.more { datagram.total } else { packet.piece.at + packet.l4_len() };
+    let bytes = datagram.bytes + u64::from(packet.piece.len);
+    let total = if packet.piece.more { datagram.total } else { packet.piece.at + packet.piece.len };
     let progress = if bytes > 65535 {
         Progress::Excess
     } else if total != 0 && bytes >= u64::from(total) {

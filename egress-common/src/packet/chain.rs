@@ -51,6 +51,7 @@ pub(super) fn chain<P: Packet>(packet: &P, first: u8, at: u32, end: u32) -> Resu
                 let [a, b, c, d] = [header.third[0], header.third[1], header.fourth[0], header.fourth[1]];
                 found.piece.id = u32::from_be_bytes([a, b, c, d]);
                 found.piece.at = u32::from(field & !7);
+                found.piece.len = end - found.l4 - len;
                 more = u32::from(field & 1);
                 refused |= fragments;
                 fragments = 1;
@@ -63,6 +64,7 @@ pub(super) fn chain<P: Packet>(packet: &P, first: u8, at: u32, end: u32) -> Resu
         found.proto = header.first[0];
         found.l4 = packet.blur(found.l4 + len);
         (found.piece.id, found.piece.at) = (packet.blur(found.piece.id), packet.blur(found.piece.at));
+        found.piece.len = packet.blur(found.piece.len);
         (refused, more, fragments) = (packet.blur(refused), packet.blur(more), packet.blur(fragments));
     }
     found.refused = true;

@@ -53,7 +53,7 @@ impl Deep for V6 {
 #[inline(always)]
 fn protocol<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>, refused: bool) -> Result<(), Drop> {
     let piece = parsed.piece;
-    if piece.is_fragment() && piece.at + parsed.l4_len() > LONGEST {
+    if piece.is_fragment() && piece.at + piece.len > LONGEST {
         return Err(Drop::Malformed);
     }
     if piece.at != 0 {

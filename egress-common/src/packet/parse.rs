@@ -79,6 +79,8 @@ pub struct Piece {
     pub at: u32,
     /// More follow.
     pub more: bool,
+    /// Bytes of the datagram that it has. In IPv6 extension headers behind the fragment header are some of them.
+    pub len: u32,
 }
 
 impl Piece {
@@ -192,7 +194,8 @@ impl Parse for V4 {
         check_len(packet, &mut parsed, options + Self::HEADER)?;
         let fragment = field & (frag::MORE | frag::OFFSET) != 0;
         if fragment {
-            parsed.piece = Piece { id: u32::from(u16::from_be_bytes(ip.id)), at, more: field & frag::MORE != 0 };
+            let len = parsed.len - options - Self::HEADER;
+            parsed.piece = Piece { id: u32::from(u16::from_be_bytes(ip.id)), at, more: field & frag::MORE != 0, len };
         }
         Ok((parsed, Plainness { plain: options == 0 && !fragment, options }))
     }

@@ -48,7 +48,7 @@ pub(crate) fn recall<F: Stack>(packet: &mut Parsed<F>, dir: u8, now: Now) -> Rec
         Progress::Open => {
             // SAFETY: aligned fields of the element; `bytes` is only ever added to, one fragment writes `total`.
             unsafe {
-                atomic::add(&raw mut (*slot).bytes, u64::from(packet.l4_len()));
+                atomic::add(&raw mut (*slot).bytes, u64::from(packet.piece.len));
                 if total != datagram.total {
                     (&raw mut (*slot).total).write_volatile(total);
                 }
