@@ -73,7 +73,7 @@ fn protocol<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>, refused: b
             // RFC 1858 §3: a first fragment that ends within the header hides what it is.
             Err(_) if piece.more => parsed.kind = Kind::Other(Drop::Fragment),
             Err(reason) => return Err(reason),
-            Ok(()) if piece.more && !matches!(parsed.kind, Kind::Ports | Kind::Query | Kind::Answer | Kind::Bare) => {
+            Ok(()) if piece.more && matches!(parsed.kind, Kind::Error | Kind::LinkControl) => {
                 parsed.kind = Kind::Other(Drop::Fragment);
             }
             Ok(()) => {}
