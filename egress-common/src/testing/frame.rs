@@ -1,14 +1,14 @@
 //! Frames built byte by byte, with checksums computed from scratch and by other code than the one under test.
 
-use std::{vec, vec::Vec};
+use std::{fmt::Debug, vec, vec::Vec};
 
 use crate::{
     abi::family::{Family, V4, V6},
-    packet::header::proto,
+    packet::{Plain, header::proto},
 };
 
 /// A family whose headers can be built.
-pub(crate) trait Build: Family {
+pub(crate) trait Build: Family<Addr: Debug + Plain> + Debug {
     /// An address out of 16 random bytes.
     fn addr(bytes: [u8; 16]) -> Self::Addr;
     /// The address on the wire.
@@ -22,7 +22,10 @@ pub(crate) trait Build: Family {
 pub(crate) struct Ip<F: Family> {
     pub(crate) src: F::Addr,
     pub(crate) dst: F::Addr,
+    /// Protocol of the IP header.
     pub(crate) proto: u8,
+    /// Protocol behind IPv6 extension headers: the pseudo header's.
+    pub(crate) upper: u8,
     pub(crate) ttl: u8,
     /// IPv4: flags and offset. IPv6 has them in an extension header.
     pub(crate) frag: u16,
@@ -33,12 +36,17 @@ pub(crate) struct Ip<F: Family> {
 impl<F: Build> Ip<F> {
     /// TTL 64 and, in IPv4, Don't Fragment.
     pub(crate) fn new(src: F::Addr, dst: F::Addr, proto: u8) -> Self {
-        Self { src, dst, proto, ttl: 64, frag: 0x4000, extra: Vec::new() }
+        Self { src, dst, proto, upper: proto, ttl: 64, frag: 0x4000, extra: Vec::new() }
     }
 
     /// From and to addresses that mean nothing.
     pub(crate) fn any(proto: u8) -> Self {
         Self::new(F::addr([10, 16, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]), F::addr([1; 16]), proto)
+    }
+
+    /// Where the payload begins.
+    pub(crate) fn l4(&self) -> usize {
+        14 + F::HEADER as usize + self.extra.len()
     }
 
     /// The frame with this payload as it is.
@@ -51,15 +59,15 @@ impl<F: Build> Ip<F> {
         if let Some(at) = at {
             payload[at..at + 2].fill(0);
             let mut covered = Vec::new();
-            if self.proto != proto::ICMP {
+            if self.upper != proto::ICMP {
                 covered.extend(F::wire(&self.src));
                 covered.extend(F::wire(&self.dst));
                 covered.extend((payload.len() as u32).to_be_bytes());
-                covered.extend(u32::from(self.proto).to_be_bytes());
+                covered.extend(u32::from(self.upper).to_be_bytes());
             }
             covered.extend(&payload);
             let sum = match checksum(&covered) {
-                0 if self.proto == proto::UDP => 0xffff,
+                0 if matches!(self.upper, proto::UDP | proto::UDP_LITE) => 0xffff,
                 sum => sum,
             };
             payload[at..at + 2].copy_from_slice(&sum.to_be_bytes());

@@ -2,4 +2,7 @@
 
 pub(crate) mod actors;
 pub(crate) mod frame;
+pub(crate) mod headers;
+pub(crate) mod protocols;
 pub(crate) mod table;
+pub(crate) mod watched;

@@ -2,18 +2,7 @@ use proptest::prelude::*;
 use std::vec::Vec;
 
 use super::*;
-
-/// Bit by bit, as RFC 9260 appendix A has it.
-fn crc32c(bytes: &[u8]) -> u32 {
-    let mut register = u32::MAX;
-    for byte in bytes {
-        register ^= u32::from(*byte);
-        for _ in 0..8 {
-            register = if register & 1 != 0 { register >> 1 ^ POLYNOMIAL } else { register >> 1 };
-        }
-    }
-    !register
-}
+use crate::testing::protocols::crc32c;
 
 /// RFC 3720 B.4.
 #[test]

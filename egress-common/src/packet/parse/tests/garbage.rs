@@ -1,65 +1,20 @@
 //! Whatever bytes come, parsing ends, and what lies behind the packet has no say.
 
 use proptest::prelude::*;
-use std::{cell::Cell, vec::Vec};
+use std::vec::Vec;
 
 use crate::{
     abi::family::{V4, V6},
     packet::{
-        Failed, L4Sum, Packet, Plain,
         header::proto,
         parse::{Kind, Parse},
-        slice::Frame,
     },
-    testing::frame::{Build, Ip},
+    testing::{
+        frame::{Build, Ip},
+        watched::Watched,
+    },
     verdict::Drop,
 };
-
-/// Notes how far was read.
-struct Watched<'a> {
-    frame: Frame<'a>,
-    reached: Cell<usize>,
-}
-
-impl Packet for Watched<'_> {
-    fn read<T: Plain>(&self, at: u32) -> Result<T, Failed> {
-        let value = self.frame.read(at)?;
-        self.reached.set(self.reached.get().max(at as usize + size_of::<T>()));
-        Ok(value)
-    }
-
-    fn write<T: Plain>(&mut self, _: u32, _: T) -> Result<(), Failed> {
-        unreachable!("parsing changes nothing")
-    }
-
-    fn frame_len(&self) -> u32 {
-        self.frame.frame_len()
-    }
-
-    fn gso_size(&self) -> u32 {
-        self.frame.gso_size()
-    }
-
-    fn sum_ip(&mut self, _: u32, _: u32) -> Result<(), Failed> {
-        unreachable!()
-    }
-
-    fn sum_addr(&mut self, _: L4Sum, _: u32, _: bool) -> Result<(), Failed> {
-        unreachable!()
-    }
-
-    fn sum_port(&mut self, _: L4Sum, _: u16, _: u16) -> Result<(), Failed> {
-        unreachable!()
-    }
-
-    fn sum_covered(&mut self, _: u32, _: u32) -> Result<(), Failed> {
-        unreachable!()
-    }
-
-    fn sum_uncovered(&mut self, _: u32) {
-        unreachable!()
-    }
-}
 
 /// What a packet was found to be: kind, ports, TCP flags, lengths.
 type Found = (Kind, (u16, u16), u8, (u32, u32));
@@ -67,9 +22,9 @@ type Found = (Kind, (u16, u16), u8, (u32, u32));
 fn outcome<F: Parse>(bytes: &[u8], gso_size: u32) -> Result<Found, Drop> {
     let mut bytes = bytes.to_vec();
     let len = bytes.len();
-    let watched = Watched { frame: Frame { bytes: &mut bytes, gso_size }, reached: Cell::new(0) };
+    let watched = Watched::new(&mut bytes, gso_size);
     let outcome = F::parse(&watched).map(|p| (p.kind, (p.sport, p.dport), p.seen, (p.len, p.wire_len)));
-    assert!(watched.reached.get() <= len.min(14 + 40 + 20), "headers only: that is how far an skb is made readable");
+    assert!(watched.reached() <= len.min(14 + 40 + 20), "headers only: that is how far an skb is made readable");
     if let Ok((.., (packet, _))) = outcome {
         assert!(packet >= F::HEADER && packet as usize + 14 <= len);
     }
