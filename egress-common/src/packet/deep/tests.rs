@@ -1,1 +1,5 @@
-
+mod fragments;
+mod garbage;
+mod headers;
+mod kinds;
+mod same;
