@@ -1,2 +1,3 @@
 mod bijection;
 mod outcomes;
+mod protocols;

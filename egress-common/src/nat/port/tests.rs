@@ -119,3 +119,60 @@ fn finds_room_at_ninety_percent() {
         .count();
     assert!((5..80).contains(&failed), "{failed} of {searches}");
 }
+
+/// SCTP keeps its port wherever it may, without being told to: its CRC then needs no mending.
+#[test]
+fn sctp_keeps_its_port() {
+    let config = config(&[]);
+    for sport in 0..=u16::MAX {
+        let in_range = (config.port_min..=config.port_max).contains(&sport);
+        let ports = Ports::new(&config, &key(sport, proto::SCTP), 0);
+        assert_eq!((ports.nth(0) == sport, ports.count()), (in_range, TRIES), "{sport}");
+        let others = (1..TRIES).filter(|i| ports.nth(*i) == sport).count();
+        assert!(others <= 1, "where it is taken, others are tried");
+    }
+}
+
+/// Nobody else does unless told.
+#[test]
+fn others_keep_it_if_told() {
+    for protocol in [proto::TCP, proto::UDP, proto::UDP_LITE, proto::DCCP] {
+        let kept = |flags| {
+            let config = Config { flags, ..config(&[]) };
+            (2000..3000).filter(|sport| Ports::new(&config, &key(*sport, protocol), 0).nth(0) == *sport).count()
+        };
+        assert_eq!(kept(flags::PRESERVE_PORT), 1000, "{protocol}");
+        assert!(kept(0) < 5, "{protocol}");
+    }
+}
+
+/// What has no ports: one candidate, which is 0, whatever the settings.
+#[test]
+fn bare_protocols_have_one_candidate() {
+    let with_ports = [proto::TCP, proto::UDP, proto::UDP_LITE, proto::DCCP, proto::SCTP, proto::ICMP, proto::ICMPV6];
+    for number in (0..=255).filter(|number| !with_ports.contains(number)) {
+        for flags in [0, flags::PRESERVE_PORT] {
+            for now in [0, 1, 77] {
+                let config = Config { flags, ..config(&[]) };
+                let ports = Ports::new(&config, &FlowKey { dport: 0, ..key(0, number) }, now);
+                assert_eq!((ports.count(), ports.nth(0)), (1, 0), "{number}");
+            }
+        }
+    }
+}
+
+/// As many tries as there are ports, and no more than the most.
+#[test]
+fn how_many_candidates() {
+    for (min, max, want) in [(5000, 5000, 1), (5000, 5001, 2), (1, 63, 63), (1, 64, 64), (1, 65, 64), (0, u16::MAX, 64)]
+    {
+        let config = Config { port_min: min, port_max: max, icmp_max: max - min, ..config(&[]) };
+        for number in [proto::TCP, proto::UDP, proto::UDP_LITE, proto::DCCP, proto::SCTP, proto::ICMP, proto::ICMPV6] {
+            let ports = Ports::new(&config, &key(4000, number), 0);
+            assert_eq!(ports.count(), want, "{number}");
+            let candidates: Vec<_> = (0..want).map(|i| ports.nth(i)).collect();
+            let kept = usize::from(number == proto::SCTP && (min..=max).contains(&4000));
+            assert!(distinct(&candidates[kept..]) == candidates.len() - kept, "none twice: {candidates:?}");
+        }
+    }
+}

@@ -4,62 +4,73 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::super::*;
 use crate::{
     abi::family::{V4, V6},
-    packet::{Plain, csum, header::proto, slice::Frame},
-    testing::frame::{Build, Ip, icmp, tcp, udp},
+    packet::{header::proto, slice::Frame},
+    testing::{
+        frame::Ip,
+        headers::Dress,
+        protocols::{GRE, QUERY, each, number, payload},
+    },
 };
 
 /// A packet's own end and what the rest of it is.
 #[derive(Clone, Debug)]
-struct Case {
-    end: End,
-    proto: u8,
-    own: ([u8; 16], u16),
-    new: ([u8; 16], u16),
-    other: ([u8; 16], u16),
-    ttl: u8,
-    data: Vec<u8>,
+pub(super) struct Case {
+    pub(super) end: End,
+    pub(super) proto: u8,
+    pub(super) own: ([u8; 16], u16),
+    pub(super) new: ([u8; 16], u16),
+    pub(super) other: ([u8; 16], u16),
+    pub(super) ttl: u8,
+    pub(super) data: Vec<u8>,
+    /// Seeds of options or extension headers.
+    pub(super) dress: Vec<u8>,
     /// UDP without a checksum.
-    unsummed: bool,
+    pub(super) unsummed: bool,
+    /// How much SCTP's CRC is off.
+    pub(super) wrong: u8,
 }
 
 impl Case {
-    fn build<F: Build>(&self, own: ([u8; 16], u16), ttl: u8) -> Vec<u8> {
+    pub(super) fn build<F: Dress>(&self, own: ([u8; 16], u16), ttl: u8) -> Vec<u8> {
         let (src, dst) = match self.end {
             End::Source => (own, self.other),
             End::Destination => (self.other, own),
         };
-        let (payload, at) = match self.proto {
-            proto::TCP => (tcp(src.1, dst.1, 0x10, &self.data), Some(16)),
-            proto::UDP => (udp(src.1, dst.1, &self.data), (!self.unsummed).then_some(6)),
-            _ => (icmp(if F::V6 { 128 } else { 8 }, own.1, &self.data), Some(2)),
-        };
-        let proto = self.proto::<F>();
-        Ip { ttl, ..Ip::<F>::new(F::addr(src.0), F::addr(dst.0), proto) }.sealed(payload, at)
+        let (mut payload, at) = self.payload::<F>(src.1, dst.1);
+        if self.proto == proto::SCTP {
+            payload[9] ^= self.wrong;
+        }
+        let ip = F::dressed(Ip::new(F::addr(src.0), F::addr(dst.0), number::<F>(self.proto)), &self.dress);
+        Ip { ttl, ..ip }.sealed(payload, at)
     }
 
-    fn proto<F: Build>(&self) -> u8 {
-        if matches!(self.proto, proto::TCP | proto::UDP) { self.proto } else { F::ICMP }
+    fn payload<F: Dress>(&self, sport: u16, dport: u16) -> (Vec<u8>, Option<usize>) {
+        let asks = self.end == End::Source;
+        let (payload, at) = payload::<F>(self.proto, (sport, dport), asks, &self.data);
+        (payload, at.filter(|_| self.proto != proto::UDP || !self.unsummed))
     }
 
-    fn to<F: Build>(&self, from: ([u8; 16], u16), to: ([u8; 16], u16), ttl: Option<u8>) -> Rewrite<F> {
+    pub(super) fn to<F: Dress>(&self, from: ([u8; 16], u16), to: ([u8; 16], u16), ttl: Option<u8>) -> Rewrite<F> {
+        let ip = F::dressed(Ip::any(number::<F>(self.proto)), &self.dress);
+        let port = |port| if self.proto == GRE { 0 } else { port };
         Rewrite {
             end: self.end,
-            proto: self.proto::<F>(),
-            l4: 14 + F::HEADER,
-            l4_len: 0,
+            proto: ip.upper,
+            l4: ip.l4() as u32,
+            l4_len: self.payload::<F>(0, 0).0.len() as u32,
             headless: false,
             old_addr: F::addr(from.0),
             new_addr: F::addr(to.0),
-            old_port: from.1,
-            new_port: to.1,
+            old_port: port(from.1),
+            new_port: port(to.1),
             ttl,
         }
     }
 
-    fn check<F: Build<Addr: Plain>>(&self) {
+    fn check<F: Dress>(&self) {
         let original = self.build::<F>(self.own, self.ttl);
         for lower in [false, true] {
             let mut bytes = original.clone();
@@ -77,19 +88,17 @@ impl Case {
     }
 }
 
-fn case() -> impl Strategy<Value = Case> {
+pub(super) fn case() -> impl Strategy<Value = Case> {
     let end = || (any::<[u8; 16]>(), prop_oneof![any::<u16>(), Just(0), Just(u16::MAX)]);
+    let bytes = |most| proptest::collection::vec(any::<u8>(), 0..most);
     (
-        any::<bool>(),
-        prop_oneof![Just(proto::TCP), Just(proto::UDP), Just(proto::ICMP)],
-        (end(), end(), end()),
-        1_u8..=255,
-        proptest::collection::vec(any::<u8>(), 0..40),
-        any::<bool>(),
+        (any::<bool>(), each(), end(), end(), end(), 1_u8..=255),
+        (bytes(40), prop_oneof![Just(Vec::new()), bytes(8)]),
+        (any::<bool>(), prop_oneof![Just(0), any::<u8>()]),
     )
-        .prop_map(|(source, proto, (own, new, other), ttl, data, unsummed)| {
+        .prop_map(|((source, proto, own, new, other, ttl), (data, dress), (unsummed, wrong))| {
             let end = if source { End::Source } else { End::Destination };
-            Case { end, proto, own, new, other, ttl, data, unsummed }
+            Case { end, proto, own, new, other, ttl, data, dress, unsummed, wrong }
         })
 }
 
@@ -107,58 +116,38 @@ proptest! {
         let mut longer = [&frame[..], &behind].concat();
         rewrite(&mut Frame::new(&mut longer), &case.to::<V4>(case.own, case.new, None)).unwrap();
         prop_assert_eq!(&longer[frame.len()..], &behind[..]);
-        let mut cut = frame[..35].to_vec();
+        let mut cut = frame[..29].to_vec();
         prop_assert_eq!(rewrite(&mut Frame::new(&mut cut), &case.to::<V4>(case.own, case.new, None)), Err(Failed));
+        if case.proto != GRE {
+            let mut cut = frame[..case.to::<V4>(case.own, case.new, None).l4 as usize + 1].to_vec();
+            let before = cut.clone();
+            prop_assert_eq!(rewrite(&mut Frame::new(&mut cut), &case.to::<V4>(case.own, case.new, None)), Err(Failed));
+            prop_assert_eq!(cut, before, "fails before the first change");
+        }
     }
 }
 
-/// UDP: for every port that the packet may get the sum is right and never 0, which would say "no checksum". Among 65536 ports
-/// one makes the sum 0, so both zeros are met.
+/// Each protocol for sure, in both directions, with ports that stay and ports that change.
 #[test]
-fn udp_sum_for_every_port() {
-    let base = Case {
-        end: End::Source,
-        proto: proto::UDP,
-        own: ([10; 16], 4000),
-        new: ([172, 17, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], 0),
-        other: ([8; 16], 53),
-        ttl: 64,
-        data: b"question".to_vec(),
-        unsummed: false,
-    };
-    let original = base.build::<V6>(base.own, 64);
-    let mut zeros = 0;
-    for port in 0..=u16::MAX {
-        let new = (base.new.0, port);
-        let mut bytes = original.clone();
-        rewrite(&mut Frame::new(&mut bytes), &base.to::<V6>(base.own, new, None)).unwrap();
-        assert_eq!(bytes, base.build::<V6>(new, 64), "{port}");
-        let sum = u16::from_be_bytes([bytes[60], bytes[61]]);
-        assert_ne!(sum, 0, "{port}");
-        zeros += u32::from(sum == u16::MAX);
-    }
-    assert_eq!(zeros, 1);
-}
-
-/// Every value of a checksum against differences of all magnitudes: 0 becomes 0xffff, 0 on the wire is left alone, and the way
-/// back leads to where it began.
-#[test]
-fn udp_sum_of_every_value() {
-    let differences = [0, 1, 2, 0x00ff, 0x0100, 0x7fff, 0x8000, 0xfffe, 0xffff, 0x1_0000, 0xffff_0000, u32::MAX];
-    for diff in differences {
-        for field in 0..=u16::MAX {
-            let mut bytes = field.to_ne_bytes();
-            let sum = crate::packet::L4Sum { at: 0, udp: true, pseudo: true };
-            Frame::new(&mut bytes).sum_addr(sum, diff, false).unwrap();
-            let new = u16::from_ne_bytes(bytes);
-            if field == 0 {
-                assert_eq!(new, 0);
-                continue;
+fn each_protocol() {
+    for proto in crate::testing::protocols::EACH {
+        for end in [End::Source, End::Destination] {
+            for port in [1025, 40000] {
+                let case = Case {
+                    end,
+                    proto,
+                    own: ([10, 16, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12], 40000),
+                    new: ([172, 17, 0, 11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1], port),
+                    other: ([8; 16], if proto == QUERY { 0 } else { 443 }),
+                    ttl: 64,
+                    data: (0..50).collect(),
+                    dress: std::vec![0, 1, 2],
+                    unsummed: false,
+                    wrong: 0,
+                };
+                case.check::<V4>();
+                case.check::<V6>();
             }
-            assert_ne!(new, 0, "{field:#x} {diff:#x}");
-            assert!(new == csum::apply(field, diff) || new == u16::MAX && csum::apply(field, diff) == 0);
-            Frame::new(&mut bytes).sum_addr(sum, !diff, false).unwrap();
-            assert_eq!(u16::from_ne_bytes(bytes), field, "{diff:#x} and back");
         }
     }
 }

@@ -1,0 +1,3 @@
+mod parts;
+mod udp;
+mod whole;
