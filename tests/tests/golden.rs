@@ -29,64 +29,14 @@ use egress_tests::{Family, Lab, LabConfig, skip};
 use self::bench::{Bench, Mode};
 use crate::rig::NEEDS;
 
-/// What the datapath can be asked for, a group of tests each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Group {
-    /// TCP, UDP, echo.
-    Basic,
-    /// UDP-Lite, DCCP, SCTP.
-    Ports,
-    /// ICMP queries other than echo.
-    Queries,
-    /// Protocols without ports.
-    Addresses,
-    /// IPv4 options, IPv6 extension headers, tags.
-    Options,
-    /// Fragments.
-    Fragments,
-    /// Fragments that need no memory, and ids of datagrams with options in their fragments.
-    RareFragments,
-    /// ICMP errors, both ways.
-    Errors,
-    /// Errors of the gateway's own.
-    Answers,
-}
-
-/// What it can do. To enable a group, add it here; `EGRESS_GOLDEN=all` runs every group.
-const TODAY: &[Group] = &[
-    Group::Basic,
-    Group::Ports,
-    Group::Queries,
-    Group::Addresses,
-    Group::Options,
-    Group::Fragments,
-    Group::Errors,
-    Group::Answers,
-];
-
-impl Group {
-    fn awaited(self) -> bool {
-        let awaited = !TODAY.contains(&self) && std::env::var_os("EGRESS_GOLDEN").is_none();
-        if awaited {
-            println!("not there yet: {self:?}");
-        }
-        awaited
-    }
-}
-
 /// Runs the work for both families on one gateway, in each mode.
-fn on_a_bench(group: Group, modes: &[Mode], work: impl Fn(&Bench<'_>, Family) -> Result<()>) -> Result<()> {
-    on_a_lab(group, LabConfig::default(), modes, work)
+fn on_a_bench(modes: &[Mode], work: impl Fn(&Bench<'_>, Family) -> Result<()>) -> Result<()> {
+    on_a_lab(LabConfig::default(), modes, work)
 }
 
 /// The same in another lab.
-fn on_a_lab(
-    group: Group,
-    config: LabConfig,
-    modes: &[Mode],
-    work: impl Fn(&Bench<'_>, Family) -> Result<()>,
-) -> Result<()> {
-    if skip(NEEDS) || group.awaited() {
+fn on_a_lab(config: LabConfig, modes: &[Mode], work: impl Fn(&Bench<'_>, Family) -> Result<()>) -> Result<()> {
+    if skip(NEEDS) {
         return Ok(());
     }
     let lab = Lab::build(config.checksums(RealChecksums::EVERYWHERE))?;

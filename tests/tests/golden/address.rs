@@ -7,14 +7,14 @@ use egress_tests::{Family, LabConfig};
 use super::bench::{Mode, TTL, Way};
 use super::shape::{Ends, bare};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench, on_a_lab};
+use super::{every, on_a_bench, on_a_lab};
 
 /// IGMP, IPIP, EGP, IPv6, GRE, ESP, EIGRP, L2TP, an experiment.
 const CARRIED: [u8; 9] = [2, 4, 8, 41, proto::GRE, proto::ESP, 88, 115, 253];
 
 #[test]
 fn addresses_are_translated() -> Result<()> {
-    on_a_bench(Group::Addresses, &[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
         let more: &[u8] = if family == Family::V4 { &[59, 89, 103, 135, 139, 140] } else { &[] };
         every(CARRIED.iter().chain(more), |protocol| {
             let mut talk = Talk::portless(bench, family)?;
@@ -31,7 +31,7 @@ fn addresses_are_translated() -> Result<()> {
 /// A checksum or an integrity value covers the addresses, or the protocol makes no sense behind a router.
 #[test]
 fn what_covers_its_addresses_is_dropped() -> Result<()> {
-    on_a_bench(Group::Addresses, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let numbers: &[u8] = match family {
             Family::V4 => &[51, 112, proto::ICMPV6],
             Family::V6 => &[51, 112, proto::ICMP, 59, 89, 103, 135, 139, 140],
@@ -52,7 +52,7 @@ fn one_host_per_remote_and_egress_address() -> Result<()> {
         let config = second[..extra].iter().try_fold(LabConfig::default(), |config, address| {
             Ok::<_, anyhow::Error>(config.egress(address.parse()?))
         })?;
-        on_a_lab(Group::Addresses, config, &[Mode::Peer], |bench, family| {
+        on_a_lab(config, &[Mode::Peer], |bench, family| {
             let (gre, server) = (bare(proto::GRE), (bench.lab.far.addr(family), 0));
             let pods = [bench.pod(family)?, bench.pod2(family)?];
             let [mut first, mut second] = pods.map(|pod| Talk::between(bench, (pod, 0), server));
@@ -80,7 +80,7 @@ fn one_host_per_remote_and_egress_address() -> Result<()> {
 
 #[test]
 fn nobody_gets_in_without_a_flow() -> Result<()> {
-    on_a_bench(Group::Addresses, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let (server, own) = ((bench.lab.far.addr(family), 0), (bench.lab.gateway.addr(family), 0));
         every(CARRIED, |protocol| {
             let packet = bare(protocol).packet(Ends { from: server, to: own }, TTL);

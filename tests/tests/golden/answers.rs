@@ -13,7 +13,7 @@ use super::bench::{Bench, Mode, TTL, Way, arriving, hex};
 use super::errors::Error;
 use super::shape::{Shape, data, echo, syn, tcp, udp, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 use crate::wire::{counted, dropped};
 
 /// MTU of the way to the Pods.
@@ -79,7 +79,7 @@ fn answered(bench: &Bench<'_>, packet: &[u8], reason: &str, error: (u8, u8, [u8;
 
 #[test]
 fn the_end_of_the_time_to_live_is_told() -> Result<()> {
-    on_a_bench(Group::Answers, &[Mode::Peer, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Stack], |bench, family| {
         let mut echoes = Talk::new(bench, family, 5400, 0)?;
         let (request, reply) = echo(family == Family::V4);
         echoes.out(&request)?;
@@ -101,7 +101,7 @@ fn the_end_of_the_time_to_live_is_told() -> Result<()> {
 
 #[test]
 fn what_is_too_big_is_told() -> Result<()> {
-    on_a_bench(Group::Answers, &[Mode::Peer, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Stack], |bench, family| {
         let headers = if family == Family::V4 { 20 } else { 40 };
         let mut by_udp = Talk::begun(bench, family, (5401, 443), &udp())?;
         let by_tcp = Talk::begun(bench, family, (5401, 443), &syn())?;
@@ -122,7 +122,7 @@ fn what_is_too_big_is_told() -> Result<()> {
 /// Of a super-packet, the segments are what is too big; a quote shows what one would look like on the wire, or its start.
 #[test]
 fn super_packets_are_answered() -> Result<()> {
-    on_a_bench(Group::Answers, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let headers = if family == Family::V4 { 20 } else { 40 };
         let talk = Talk::begun(bench, family, (5402, 443), &syn())?;
         let segment = 1500 - headers - 20;
@@ -136,7 +136,7 @@ fn super_packets_are_answered() -> Result<()> {
 /// RFC 1122 §3.2.2: not about errors. The kernel fragments what may be fragmented.
 #[test]
 fn some_packets_get_no_answer() -> Result<()> {
-    on_a_bench(Group::Answers, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let talk = Talk::begun(bench, family, (5403, 443), &udp())?;
         let outside = talk.outside()?;
@@ -161,7 +161,7 @@ fn some_packets_get_no_answer() -> Result<()> {
 #[test]
 fn answers_are_limited() -> Result<()> {
     let unanswered = Cell::new(0);
-    on_a_bench(Group::Answers, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (5404, 443), &udp())?;
         let frame = arriving(Way::In, &talk.arriving(Way::In, &udp(), 1)?);
         let before = counted(bench.lab, "icmp_answers")?;

@@ -10,7 +10,7 @@ use super::bench::{Mode, TTL, Way};
 use super::errors::{Error, kinds};
 use super::shape::{Ends, Shape, bare, data, dccp, echo, query, sctp, syn, udp, udp_lite, udp_unsummed};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 
 const MODES: &[Mode] = &[Mode::Peer, Mode::Neigh, Mode::Stack];
 const PADDING: [u8; 8] = [0, 0, 1, 4, 0, 0, 0, 0];
@@ -54,7 +54,7 @@ pub(super) fn quotable(v4: bool) -> Vec<(Shape, Vec<Option<usize>>)> {
 
 #[test]
 fn every_type_and_code_reaches_the_pod() -> Result<()> {
-    on_a_bench(Group::Errors, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let talk = Talk::begun(bench, family, (5000, 443), &data())?;
         let router = on_the_way(family)?;
         every(kinds(family == Family::V4), |(kind, code)| {
@@ -65,7 +65,7 @@ fn every_type_and_code_reaches_the_pod() -> Result<()> {
 
 #[test]
 fn quotes_of_every_protocol_and_length_are_translated() -> Result<()> {
-    on_a_bench(Group::Errors, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let v4 = family == Family::V4;
         let reporters = [bench.lab.far.addr(family), bench.lab.router.addr(family), on_the_way(family)?];
         every(quotable(v4).into_iter().zip(5001..), |((shape, cuts), port)| {
@@ -82,7 +82,7 @@ fn quotes_of_every_protocol_and_length_are_translated() -> Result<()> {
 /// Where SCTP's port could not be kept, the quote's checksum is corrected by the length that its IP header tells.
 #[test]
 fn quotes_of_a_moved_sctp_port_are_translated() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let server = (bench.lab.far.addr(family), 38414);
         let [mut first, mut second] =
             [bench.pod(family)?, bench.pod2(family)?].map(|pod| Talk::between(bench, (pod, 5000), server));
@@ -99,7 +99,7 @@ fn quotes_of_a_moved_sctp_port_are_translated() -> Result<()> {
 /// Half a checksum cannot be corrected: it stays as it is.
 #[test]
 fn quotes_that_end_in_a_checksum_are_translated() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let server = (bench.lab.far.addr(family), 38416);
         let [mut first, mut second] =
             [bench.pod(family)?, bench.pod2(family)?].map(|pod| Talk::between(bench, (pod, 5000), server));
@@ -119,7 +119,7 @@ fn quotes_that_end_in_a_checksum_are_translated() -> Result<()> {
 /// RFC 4884: what is behind the quote is not touched, and its place is told by a length in the header.
 #[test]
 fn extended_errors_keep_their_objects() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let talk = Talk::begun(bench, family, (5100, 443), &data())?;
         let quote = data().packet(talk.inside, TTL).len();
@@ -137,7 +137,7 @@ fn extended_errors_keep_their_objects() -> Result<()> {
 /// The first fragment of what was sent: its ports are there.
 #[test]
 fn quoted_first_fragments_are_translated_and_later_ones_not() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (5101, 443), &udp())?;
         let v4 = family == Family::V4;
         let long = super::shape::udp_with(&[0x77; 100]);
@@ -152,7 +152,7 @@ fn quoted_first_fragments_are_translated_and_later_ones_not() -> Result<()> {
 /// The error's own header may be odd.
 #[test]
 fn options_of_the_error_itself_are_carried() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let talk = Talk::begun(bench, family, (5102, 443), &data())?;
         let error = Error::unreachable(v4, &data());
@@ -168,7 +168,7 @@ fn options_of_the_error_itself_are_carried() -> Result<()> {
 
 #[test]
 fn errors_about_nothing_that_was_sent_are_dropped() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let router = on_the_way(family)?;
         let talk = Talk::begun(bench, family, (5103, 443), &data())?;
@@ -205,7 +205,7 @@ fn errors_about_nothing_that_was_sent_are_dropped() -> Result<()> {
 /// An error's own time is not reported (RFC 1122 §3.2.2).
 #[test]
 fn errors_do_not_live_forever() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (5104, 443), &data())?;
         let (router, outside) = (on_the_way(family)?, talk.outside()?);
         let error = Error::unreachable(family == Family::V4, &data());
@@ -219,7 +219,7 @@ fn errors_do_not_live_forever() -> Result<()> {
 /// What the gateway itself sent is the kernel's.
 #[test]
 fn errors_about_the_gateways_own_packets_are_the_kernels() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let (own, server) = ((bench.lab.gateway.addr(family), 60_000), (bench.lab.far.addr(family), 53));
         let quoted = Ends { from: own, to: server };

@@ -13,7 +13,7 @@ use super::errors::{Error, kinds};
 use super::errors_in::quotable;
 use super::shape::{Ends, Shape, bare, data, echo, query, udp};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 use crate::wire::of;
 
 const MODES: &[Mode] = &[Mode::Peer, Mode::Neigh, Mode::Stack];
@@ -29,7 +29,7 @@ fn answer(shape: &Shape, v4: bool) -> Shape {
 
 #[test]
 fn every_type_and_code_leaves_under_the_egress_address() -> Result<()> {
-    on_a_bench(Group::Errors, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let talk = Talk::begun(bench, family, (5200, 443), &data())?;
         let pod = talk.inside.from.0;
         every(kinds(family == Family::V4), |(kind, code)| {
@@ -40,7 +40,7 @@ fn every_type_and_code_leaves_under_the_egress_address() -> Result<()> {
 
 #[test]
 fn quotes_of_every_protocol_and_length_are_translated() -> Result<()> {
-    on_a_bench(Group::Errors, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let v4 = family == Family::V4;
         // The Pod, and routers of the overlay before it.
         let subnet: IpAddr = if v4 { "10.17.0.1".parse()? } else { "fd00:10:17::1".parse()? };
@@ -59,7 +59,7 @@ fn quotes_of_every_protocol_and_length_are_translated() -> Result<()> {
 
 #[test]
 fn errors_about_nothing_that_came_are_dropped() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let talk = Talk::begun(bench, family, (5300, 443), &data())?;
         let pod = talk.inside.from;
@@ -86,7 +86,7 @@ fn errors_about_nothing_that_came_are_dropped() -> Result<()> {
 /// `snat: false`: the quote is right as it is. Who reports is not: a router inside has no address that may leave.
 #[test]
 fn errors_about_untranslated_packets_pass() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let (bystander, server) = (bench.lab.client("bystander")?.addr(family), bench.lab.far.addr(family));
         let quoted = Ends { from: (server, 443), to: (bystander, 4000) };

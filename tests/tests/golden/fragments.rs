@@ -10,7 +10,7 @@ use egress_tests::testrun::Verdict;
 use super::bench::{Bench, Mode, TTL, Way, arriving, ensure_same};
 use super::shape::{Ends, Shape, bare, data, dccp, query, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 
 const MODES: &[Mode] = &[Mode::Peer, Mode::Neigh, Mode::Stack];
 
@@ -49,7 +49,7 @@ fn datagrams(family: Family) -> Vec<(Shape, usize)> {
 
 #[test]
 fn datagrams_of_every_protocol_pass_in_pieces() -> Result<()> {
-    on_a_bench(Group::Fragments, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         every(datagrams(family).into_iter().zip(6000_u16..), |((shape, length), port)| {
             let mut talk = Talk::of(bench, family, port, &shape)?;
             let pieces = cut(&shape, u32::from(port), length, &[48, 80]);
@@ -78,7 +78,7 @@ fn within_options() -> Shape {
 /// in its header than the datagram's protocol.
 #[test]
 fn fragments_may_have_options() -> Result<()> {
-    on_a_bench(Group::Fragments, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let shape = udp_with(&pattern(92));
         let mut talk = Talk::begun(bench, family, (6050, 443), &udp())?;
         let pieces = |shape: &Shape, id| cut(shape, id, 100, &[48, 80]);
@@ -106,7 +106,7 @@ fn fragments_may_have_options() -> Result<()> {
 /// Offsets whose bytes, swapped, would read as flags or as none.
 #[test]
 fn every_offset_is_read_right() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let (shape, length) = (udp_with(&pattern(8192)), 8200);
         let mut talk = Talk::begun(bench, family, (6100, 443), &udp())?;
         let offsets = [8, 256, 1024, 1280, 2048, 2304, 2560, 3072, 3584, 4096, 5120, 6144, 6400, 7168, 8192];
@@ -130,7 +130,7 @@ fn every_offset_is_read_right() -> Result<()> {
 /// The largest datagram there is.
 #[test]
 fn sixty_four_kilobytes_pass() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let longest = if family == Family::V4 { 65_515 } else { 65_527 };
         let shape = udp_with(&pattern(longest - 8));
         let places: Vec<_> = (1..=longest / 1344).map(|it| it * 1344).collect();
@@ -143,7 +143,7 @@ fn sixty_four_kilobytes_pass() -> Result<()> {
 /// Two at a time, with the same id from different hosts and with different ids from one.
 #[test]
 fn datagrams_do_not_mix() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let shape = udp_with(&pattern(92));
         let server = (bench.lab.far.addr(family), 443);
         let sides = [(bench.pod(family)?, 6200), (bench.pod2(family)?, 6201), (bench.pod2(family)?, 6202)];
@@ -165,7 +165,7 @@ fn datagrams_do_not_mix() -> Result<()> {
 /// A network may bring a packet twice.
 #[test]
 fn duplicates_pass() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (6210, 443), &udp())?;
         let pieces = cut(&udp_with(&pattern(92)), 14, 100, &[40, 80]);
         for way in [Way::Out, Way::In] {
@@ -192,13 +192,13 @@ fn reuse(bench: &Bench<'_>, family: Family, id: u32, datagram: &Shape) -> Result
 /// An id may be used for another conversation as soon as all of a datagram has passed.
 #[test]
 fn ids_come_again() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| reuse(bench, family, 16, &udp_with(&pattern(92))))
+    on_a_bench(&[Mode::Peer], |bench, family| reuse(bench, family, 16, &udp_with(&pattern(92))))
 }
 
 /// Options within the fragments are a part of the datagram, too.
 #[test]
 fn ids_of_datagrams_with_options_come_again() -> Result<()> {
-    on_a_bench(Group::RareFragments, &[Mode::Peer], |bench, family| match family {
+    on_a_bench(&[Mode::Peer], |bench, family| match family {
         Family::V4 => Ok(()),
         Family::V6 => reuse(bench, family, 15, &within_options()),
     })
@@ -207,7 +207,7 @@ fn ids_of_datagrams_with_options_come_again() -> Result<()> {
 /// RFC 6946: a fragment header alone makes no fragment.
 #[test]
 fn atomic_fragments_are_whole_packets() -> Result<()> {
-    on_a_bench(Group::Fragments, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         if family == Family::V4 {
             return Ok(());
         }
@@ -224,20 +224,9 @@ fn atomic_fragments_are_whole_packets() -> Result<()> {
     })
 }
 
-/// There is nothing to remember of what has no ports.
-#[test]
-fn fragments_without_ports_need_no_first() -> Result<()> {
-    on_a_bench(Group::RareFragments, &[Mode::Peer], |bench, family| {
-        let gre = bare(proto::GRE).changed(|it| it.resize(100, 5));
-        let mut talk = Talk::begun(bench, family, (0, 0), &gre)?;
-        all(&mut talk, Way::Out, &cut(&gre, 5, 100, &[48])[1..])?;
-        all(&mut talk, Way::In, &cut(&gre, 6, 100, &[48])[1..])
-    })
-}
-
 #[test]
 fn untranslated_fragments_need_no_first() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], untranslated)
+    on_a_bench(&[Mode::Peer], untranslated)
 }
 
 fn untranslated(bench: &Bench<'_>, family: Family) -> Result<()> {

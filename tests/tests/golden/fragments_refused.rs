@@ -7,11 +7,11 @@ use super::bench::{Mode, TTL, Way};
 use super::fragments::{cut, pattern};
 use super::shape::{Ends, echo, sctp, syn, tcp, udp, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 
 #[test]
 fn tiny_first_fragments_are_dropped() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let by_tcp = Talk::begun(bench, family, (6400, 443), &syn())?;
         let by_udp = Talk::begun(bench, family, (6400, 443), &udp())?;
         let by_echo = Talk::begun(bench, family, (6400, 0), &echo(family == Family::V4).0)?;
@@ -28,7 +28,7 @@ fn tiny_first_fragments_are_dropped() -> Result<()> {
 /// A fragment that could write over the flags of the first.
 #[test]
 fn tcp_at_offset_8_is_dropped() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (6401, 443), &syn())?;
         let long = tcp("TCP", 0x10, &pattern(80));
         every([Way::Out, Way::In], |way| talk.dropped(way, &long.piece(8, 8..100, false), "fragment"))?;
@@ -43,7 +43,7 @@ fn tcp_at_offset_8_is_dropped() -> Result<()> {
 /// Whose is it, if two say it is theirs?
 #[test]
 fn another_first_fragment_with_other_ports_is_dropped() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let shape = udp_with(&pattern(92));
         let server = (bench.lab.far.addr(family), 443);
         let pod = bench.pod(family)?;
@@ -60,7 +60,7 @@ fn another_first_fragment_with_other_ports_is_dropped() -> Result<()> {
 
 #[test]
 fn more_than_a_datagram_holds_is_dropped() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let shape = udp_with(&pattern(8000));
         let mut talk = Talk::begun(bench, family, (6404, 443), &udp())?;
         talk.out(&shape.piece(22, 0..1368, true))?;
@@ -75,7 +75,7 @@ fn more_than_a_datagram_holds_is_dropped() -> Result<()> {
 
 #[test]
 fn beyond_the_end_of_a_datagram_is_malformed() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (6405, 443), &udp())?;
         let shape = udp_with(&pattern(66_000)).named("beyond 65535");
         every([Way::Out, Way::In], |way| {
@@ -89,7 +89,7 @@ fn beyond_the_end_of_a_datagram_is_malformed() -> Result<()> {
 /// A CRC over the whole datagram cannot be corrected in one piece of it.
 #[test]
 fn fragments_of_a_moved_sctp_port_are_dropped() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let server = (bench.lab.far.addr(family), 38415);
         let [mut first, mut second] =
             [bench.pod(family)?, bench.pod2(family)?].map(|pod| Talk::between(bench, (pod, 5000), server));
@@ -107,7 +107,7 @@ fn fragments_of_a_moved_sctp_port_are_dropped() -> Result<()> {
 /// RFC 8200 §4.5: all but the last are a multiple of 8 long.
 #[test]
 fn odd_middle_fragments_are_dropped_or_carried_as_they_are() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (6406, 443), &udp())?;
         let shape = udp_with(&pattern(92));
         let odd = shape.piece(24, 0..49, true);

@@ -10,7 +10,7 @@ use egress_tests::testrun::Verdict;
 use super::bench::{Bench, Mode, TTL, ensure_same};
 use super::errors::Error;
 use super::shape::{Ends, Side, echo, udp};
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 use crate::wire::of;
 
 /// Passes unchanged, or is dropped.
@@ -23,7 +23,7 @@ fn check(bench: &Bench<'_>, name: &str, packet: &[u8], passes: bool) -> Result<(
 
 #[test]
 fn sources_that_may_leave_do() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let server: Side = (bench.lab.far.addr(family), 53);
         let own = bench.lab.gateway.addr(family);
         let (link_local, stranger): (IpAddr, IpAddr) = match family {
@@ -45,7 +45,7 @@ fn sources_that_may_leave_do() -> Result<()> {
 
 #[test]
 fn errors_do_not_tell_inside_addresses() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let server: Side = (bench.lab.far.addr(family), 53);
         let own = bench.lab.gateway.addr(family);
@@ -65,7 +65,7 @@ fn errors_do_not_tell_inside_addresses() -> Result<()> {
 /// ARP is heard by everybody on the link.
 #[test]
 fn arp_names_external_addresses_only() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let IpAddr::V4(own) = bench.lab.gateway.addr(family) else { return Ok(()) };
         every([("net1's", own, Verdict::Ok), ("eth0's", GATEWAY_INSIDE.0, Verdict::Shot)], |(name, sender, wanted)| {
             let head = [0, 1, 8, 0, 6, 4, 0, 1];

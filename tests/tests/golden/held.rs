@@ -10,9 +10,9 @@ use egress_tests::traffic::PATIENCE;
 
 use super::bench::{Bench, Mode, TTL, Way};
 use super::fragments::{cut, pattern};
+use super::on_a_bench;
 use super::shape::{Shape, udp, udp_with};
 use super::talk::Talk;
-use super::{Group, on_a_bench};
 use crate::wire::counted;
 
 /// Holds all but the first of `pieces`, in this order, and sees them leave behind it.
@@ -49,7 +49,7 @@ fn held(bench: &Bench<'_>, talk: &mut Talk<'_, '_>, way: Way, pieces: &[Shape]) 
 
 #[test]
 fn early_fragments_wait_for_the_first() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::new(bench, family, 6500, 443)?;
         let shape = udp_with(&pattern(4000));
         let mut backwards = cut(&shape, 31, 4008, &[1344, 2688]);
@@ -64,7 +64,7 @@ fn early_fragments_wait_for_the_first() -> Result<()> {
 /// As many as a datagram may have waiting, and all lengths.
 #[test]
 fn many_and_of_every_length_wait() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (6501, 443), &udp())?;
         let header = if family == Family::V4 { 20 } else { 48 };
         // The longest piece that an MTU of 1400 lets in again.
@@ -80,7 +80,7 @@ fn many_and_of_every_length_wait() -> Result<()> {
 /// A fragment of one whose first never comes is only held.
 #[test]
 fn held_fragments_are_not_sent_alone() -> Result<()> {
-    on_a_bench(Group::Fragments, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (6502, 443), &udp())?;
         let capture = bench.lab.capture_external()?;
         let lonely = &cut(&udp_with(&pattern(92)), 35, 100, &[48])[1];

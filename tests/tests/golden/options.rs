@@ -6,7 +6,7 @@ use egress_tests::packet::proto;
 use super::bench::{Bench, Mode, Way};
 use super::shape::{Shape, bare, data, echo, syn, tcp, udp, udp_unsummed};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 use egress_tests::Family;
 
 /// What opens a flow, and what answers.
@@ -78,7 +78,7 @@ const BEHIND: [u8; 40] = {
 
 #[test]
 fn options_are_carried_or_refused() -> Result<()> {
-    on_a_bench(Group::Options, &[Mode::Peer, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Stack], |bench, family| {
         if family == Family::V6 {
             return Ok(());
         }
@@ -121,7 +121,7 @@ fn chains() -> Vec<(&'static str, Chain, Option<&'static str>)> {
 
 #[test]
 fn extension_headers_are_carried_or_refused() -> Result<()> {
-    on_a_bench(Group::Options, &[Mode::Peer, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Stack], |bench, family| {
         if family == Family::V4 {
             return Ok(());
         }
@@ -135,7 +135,7 @@ fn extension_headers_are_carried_or_refused() -> Result<()> {
 /// What ends a chain is judged as without one.
 #[test]
 fn protocols_behind_extension_headers_are_refused_as_without() -> Result<()> {
-    on_a_bench(Group::Options, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         if family == Family::V4 {
             return Ok(());
         }

@@ -6,7 +6,7 @@ use egress_tests::packet::{build, proto, transport};
 use super::bench::{Bench, Mode, Way};
 use super::shape::{Shape, data, dccp, echo, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 
 const MODES: &[Mode] = &[Mode::Peer, Mode::Neigh, Mode::Stack];
 
@@ -22,7 +22,7 @@ fn both_ways(bench: &Bench<'_>, family: egress_tests::Family, shapes: Vec<Shape>
 
 #[test]
 fn tcp_and_udp_are_translated() -> Result<()> {
-    on_a_bench(Group::Basic, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let other_headers = udp().named("UDP with TOS and id").headed(|it| (it.tos, it.id) = (0xb9, 0xfffe));
         let fragmentable = udp().named("UDP without DF").headed(|it| it.dont_fragment = false);
         let plain = [syn(), data(), udp(), udp_with(b""), udp_with(&[0xff; 1300]), other_headers, fragmentable];
@@ -41,7 +41,7 @@ fn tcp_and_udp_are_translated() -> Result<()> {
 /// Segments of every kind pass once there is a flow, with options and urgent data as they were.
 #[test]
 fn tcp_is_translated_whatever_its_flags() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (4100, 443), &syn())?;
         let with_options = Shape::new("TCP with options", proto::TCP, |it| {
             let mut segment = [it.from.1.to_be_bytes(), it.to.1.to_be_bytes()].concat();
@@ -63,12 +63,12 @@ fn tcp_is_translated_whatever_its_flags() -> Result<()> {
 /// IPv6 forbids it, but whoever sends one had it that way (RFC 6935), and 0 means nothing was summed.
 #[test]
 fn no_checksum_stays_none_in_ipv6() -> Result<()> {
-    on_a_bench(Group::Ports, MODES, |bench, family| both_ways(bench, family, vec![udp_unsummed()]))
+    on_a_bench(MODES, |bench, family| both_ways(bench, family, vec![udp_unsummed()]))
 }
 
 #[test]
 fn other_protocols_with_ports_are_translated() -> Result<()> {
-    on_a_bench(Group::Ports, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let lite = [0, 8, 9, 12, 20].map(udp_lite);
         let dccp = [(0, 0), (2, 0), (4, 1), (4, 3)].map(|(kind, coverage)| dccp(kind, coverage));
         both_ways(bench, family, [&lite[..], &dccp, &[sctp()]].concat())
@@ -78,7 +78,7 @@ fn other_protocols_with_ports_are_translated() -> Result<()> {
 /// A port of SCTP is kept where it is free: its checksum is the only one that cannot be corrected without the packet's length.
 #[test]
 fn sctp_keeps_its_port_until_it_is_taken() -> Result<()> {
-    on_a_bench(Group::Ports, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let server = (bench.lab.far.addr(family), 38412);
         let first = Talk::between(bench, (bench.pod(family)?, 5000), server);
         let second = Talk::between(bench, (bench.pod2(family)?, 5000), server);
@@ -112,7 +112,7 @@ fn sctp_keeps_its_port_until_it_is_taken() -> Result<()> {
 /// What was wrong stays wrong: the receiver must still notice.
 #[test]
 fn a_wrong_sctp_checksum_is_not_mended() -> Result<()> {
-    on_a_bench(Group::Ports, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let server = (bench.lab.far.addr(family), 38413);
         let mut first = Talk::between(bench, (bench.pod(family)?, 5000), server);
         let mut second = Talk::between(bench, (bench.pod2(family)?, 5000), server);

@@ -6,7 +6,7 @@ use egress_tests::packet::build;
 use super::bench::{Mode, TTL, Way};
 use super::shape::{echo, icmp_of, query};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 
 /// Requests with their replies, and what stands behind identifier and sequence.
 const V4: [(u8, u8, &[u8]); 4] =
@@ -14,7 +14,7 @@ const V4: [(u8, u8, &[u8]); 4] =
 
 #[test]
 fn queries_are_translated() -> Result<()> {
-    on_a_bench(Group::Queries, &[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
         let v4 = bench.pod(family)?.is_ipv4();
         let kinds = if v4 { V4.to_vec() } else { vec![(128, 129, &b"ping"[..])] };
         every(kinds, |(request, reply, payload)| {
@@ -29,7 +29,7 @@ fn queries_are_translated() -> Result<()> {
 /// One identifier for several kinds of queries: an answer finds its own question only.
 #[test]
 fn kinds_of_queries_do_not_share_a_flow() -> Result<()> {
-    on_a_bench(Group::Queries, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         if !bench.pod(family)?.is_ipv4() {
             return Ok(());
         }
@@ -47,7 +47,7 @@ fn kinds_of_queries_do_not_share_a_flow() -> Result<()> {
 /// Types that ask for nothing that could be answered through a translation.
 #[test]
 fn other_messages_are_dropped() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::new(bench, family, 79, 0)?;
         let v4 = bench.pod(family)?.is_ipv4();
         let kinds: &[u8] = if v4 {
@@ -67,7 +67,7 @@ fn other_messages_are_dropped() -> Result<()> {
 /// The identifier of an echo is the Pod's own; two Pods may have the same.
 #[test]
 fn equal_identifiers_are_told_apart() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let server = (bench.lab.far.addr(family), 0);
         let (request, reply) = echo(server.0.is_ipv4());
         let pods = [bench.pod(family)?, bench.pod2(family)?];

@@ -9,11 +9,11 @@ use egress_tests::packet::proto;
 use super::bench::{Mode, TTL, Way, arriving};
 use super::shape::{Ends, Shape, data, dccp, echo, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 
 #[test]
 fn what_belongs_to_no_flow_is_dropped() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let server = (bench.lab.far.addr(family), 443);
         let own = (bench.lab.gateway.addr(family), 40_000);
         let other: IpAddr = if family == Family::V4 { "172.17.0.77".parse()? } else { "fd00:172:17::77".parse()? };
@@ -30,7 +30,7 @@ fn what_belongs_to_no_flow_is_dropped() -> Result<()> {
 
 #[test]
 fn other_protocols_without_a_flow_are_dropped() -> Result<()> {
-    on_a_bench(Group::Ports, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let ends = Ends { from: (bench.lab.far.addr(family), 443), to: (bench.lab.gateway.addr(family), 40_001) };
         every([sctp(), dccp(0, 0), udp_lite(8), udp_unsummed()], |shape| {
             bench.ensure_dropped(Way::In, &shape.packet(ends, TTL), "no_mapping")
@@ -41,7 +41,7 @@ fn other_protocols_without_a_flow_are_dropped() -> Result<()> {
 /// Its answers come from eth0's address.
 #[test]
 fn the_kernel_answers_for_what_cannot_leave() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
         let mut talk = Talk::new(bench, family, 4501, 443)?;
         for known in [false, true] {
             if known {
@@ -58,7 +58,7 @@ fn the_kernel_answers_for_what_cannot_leave() -> Result<()> {
 /// What comes after the IP packet in a frame is not part of it, and stays.
 #[test]
 fn a_trailer_is_not_summed_up() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (4502, 443), &udp())?;
         for way in [Way::Out, Way::In] {
             let trailed = |packet: Vec<u8>| [&packet[..], b"\x01\x02\x03trailer"].concat();
@@ -74,7 +74,7 @@ fn a_trailer_is_not_summed_up() -> Result<()> {
 /// Headers that contradict themselves, both ways, although there is a flow.
 #[test]
 fn malformed_packets_are_dropped() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let v4 = family == Family::V4;
         let begin = |port, shape: &Shape, to| Talk::begun(bench, family, (port, to), shape);
         let by_udp = begin(4503, &udp(), 443)?;

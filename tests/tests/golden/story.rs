@@ -5,9 +5,9 @@ use egress_tests::Family;
 
 use super::bench::{Mode, Way};
 use super::errors::Error;
+use super::on_a_bench;
 use super::shape::{data, syn, tcp, udp};
 use super::talk::Talk;
-use super::{Group, on_a_bench};
 use crate::rig::{Flow, flows};
 
 fn flow(bench: &super::bench::Bench<'_>, talk: &Talk<'_, '_>, protocol: &str) -> Result<Flow> {
@@ -19,7 +19,7 @@ fn flow(bench: &super::bench::Bench<'_>, talk: &Talk<'_, '_>, protocol: &str) ->
 
 #[test]
 fn a_connection_from_syn_to_its_last_fin() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
         let mut talk = Talk::new(bench, family, 4700, 443)?;
         let ack = tcp("TCP ACK", 0x10, b"");
         let fin = tcp("TCP FIN", 0x11, b"");
@@ -43,7 +43,7 @@ fn a_connection_from_syn_to_its_last_fin() -> Result<()> {
 /// Errors about a connection are passed on, but are no part of it (RFC 5508 REQ-3 and 5, RFC 5927).
 #[test]
 fn errors_leave_the_flow_as_it_is() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Stack], |bench, family| {
         let router = bench.lab.router.addr(family);
         let v4 = family == Family::V4;
         let big = if v4 { Error::new(3, 4, &data()) } else { Error::new(2, 0, &data()) };
@@ -69,7 +69,7 @@ fn errors_leave_the_flow_as_it_is() -> Result<()> {
 /// One packet out, an error back, and no answer: the flow stays unanswered.
 #[test]
 fn an_error_is_no_reply() -> Result<()> {
-    on_a_bench(Group::Errors, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (4702, 53), &udp())?;
         talk.error(Way::In, bench.lab.far.addr(family), &Error::unreachable(family == Family::V4, &udp()))?;
         let flow = flow(bench, &talk, "udp")?;

@@ -8,7 +8,7 @@ use super::bench::{Bench, Mode, Way};
 use super::errors::Error;
 use super::shape::{Ends, Shape, icmp_of};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 
 /// A protocol, where its checksum is, what a zero is sent as, and a packet with this word of payload.
 #[derive(Clone, Copy)]
@@ -100,18 +100,18 @@ const MODES: &[Mode] = &[Mode::Peer, Mode::Stack];
 
 #[test]
 fn a_zero_sum_is_sent_as_its_protocol_wants() -> Result<()> {
-    on_a_bench(Group::Basic, MODES, |bench, family| zeros(bench, family, &[BASIC[0], BASIC[1], ECHO]))
+    on_a_bench(MODES, |bench, family| zeros(bench, family, &[BASIC[0], BASIC[1], ECHO]))
 }
 
 #[test]
 fn a_zero_sum_of_other_protocols_too() -> Result<()> {
-    on_a_bench(Group::Ports, MODES, |bench, family| zeros(bench, family, &MORE))
+    on_a_bench(MODES, |bench, family| zeros(bench, family, &MORE))
 }
 
 /// The quoted packet's checksum follows the same rules as the packet's.
 #[test]
 fn a_zero_sum_within_a_quote_too() -> Result<()> {
-    on_a_bench(Group::Errors, MODES, |bench, family| {
+    on_a_bench(MODES, |bench, family| {
         let v4 = family == Family::V4;
         every([BASIC[0], BASIC[1], MORE[0], MORE[1], ECHO], |summed| {
             let mut talk = Talk::new(bench, family, 4201, if summed.protocol == 0 { 0 } else { 443 })?;

@@ -6,7 +6,7 @@ use egress_tests::packet::proto;
 use super::bench::{Bench, Mode, TTL, Way, arriving};
 use super::shape::{Shape, bare, syn, tcp, udp, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 use egress_tests::Family;
 
 fn passes(bench: &Bench<'_>, talk: &Talk<'_, '_>, way: Way, shape: &Shape, size: u32) -> Result<()> {
@@ -18,7 +18,7 @@ fn passes(bench: &Bench<'_>, talk: &Talk<'_, '_>, way: Way, shape: &Shape, size:
 
 #[test]
 fn super_packets_of_tcp_and_udp_pass_whole() -> Result<()> {
-    on_a_bench(Group::Basic, &[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
+    on_a_bench(&[Mode::Peer, Mode::Neigh, Mode::Stack], |bench, family| {
         let by_tcp = Talk::begun(bench, family, (4600, 443), &syn())?;
         let by_udp = Talk::begun(bench, family, (4600, 443), &udp())?;
         let headers = if family == Family::V4 { 20 } else { 40 };
@@ -35,7 +35,7 @@ fn super_packets_of_tcp_and_udp_pass_whole() -> Result<()> {
 /// A tunnel's super-packet: nobody says how long the inner headers are, but two bytes are less than any MTU.
 #[test]
 fn super_packets_of_tunnels_pass() -> Result<()> {
-    on_a_bench(Group::Addresses, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let gre = bare(proto::GRE).changed(|it| it.resize(1300, 3));
         let talk = Talk::begun(bench, family, (0, 0), &gre)?;
         every([Way::Out, Way::In], |way| passes(bench, &talk, way, &gre, 600))

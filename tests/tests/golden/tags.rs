@@ -9,7 +9,7 @@ use egress_tests::traffic::{PATIENCE, inject};
 use super::bench::{Bench, Mode, TTL, Way, arriving, ensure_same};
 use super::shape::{udp, udp_with};
 use super::talk::Talk;
-use super::{Group, every, on_a_bench};
+use super::{every, on_a_bench};
 use crate::wire::{dropped, holds};
 
 fn tagged(way: Way, packet: &[u8], tag: [u16; 2]) -> Vec<u8> {
@@ -25,7 +25,7 @@ fn send(bench: &Bench<'_>, way: Way, frame: &[u8]) -> Result<()> {
 /// IEEE 802.1Q: VID 0 is no VLAN, only a priority.
 #[test]
 fn a_priority_tag_is_as_none() -> Result<()> {
-    on_a_bench(Group::Options, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let mark = b"a priority of its own";
         let shape = udp_with(mark);
         let talk = Talk::begun(bench, family, (4400, 443), &udp())?;
@@ -47,7 +47,7 @@ fn a_priority_tag_is_as_none() -> Result<()> {
 
 #[test]
 fn a_vlan_is_dropped() -> Result<()> {
-    on_a_bench(Group::Options, &[Mode::Peer], |bench, family| {
+    on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (4401, 443), &udp())?;
         let rows = [Way::Out, Way::In]
             .into_iter()
