@@ -140,3 +140,8 @@ pub(crate) fn doubt_quickly(lab: &Lab, interface: &str) -> Result<()> {
     }
     Ok(())
 }
+
+/// Nobody in the lab keeps ICMP errors back: every one is waited for by somebody.
+pub(crate) fn talkative(lab: &Lab) -> Result<()> {
+    lab.namespaces().try_for_each(|ns| ns.sysctl(&[("net/ipv4/icmp_ratelimit", "0"), ("net/ipv6/icmp/ratelimit", "0")]))
+}

@@ -18,7 +18,7 @@ use crate::packet::checksum::{self, Checksums};
 use crate::packet::{Frame, Ip, parse_ethernet};
 use crate::system::{Netns, locked};
 
-pub(crate) use self::socket::inject;
+pub use self::socket::Injector;
 
 /// Which way a frame passed the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

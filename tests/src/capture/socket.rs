@@ -106,17 +106,30 @@ impl PacketSocket {
     }
 }
 
-/// Sends a frame as it is out of an interface.
-pub(crate) fn inject(ns: &Netns, interface: &str, frame: &[u8]) -> Result<()> {
-    let index = ns.ifindex(interface)?;
-    let sent = ns.run(|| {
-        let fd = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+/// Sends hand-made frames out of one interface.
+#[derive(Debug)]
+pub struct Injector {
+    fd: OwnedFd,
+    index: u32,
+}
+
+impl Injector {
+    /// Opens it.
+    pub fn open(ns: &Netns, interface: &str) -> Result<Self> {
+        let index = ns.ifindex(interface)?;
+        let fd = ns.run(|| socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None))?;
+        Ok(Self { fd: fd.context("AF_PACKET socket (needs root)")?, index })
+    }
+
+    /// Sends a frame as it is.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
         let ethertype = frame.get(12..14).map_or(0, |it| u16::from_ne_bytes([it[0], it[1]]));
-        sendto(fd.as_raw_fd(), frame, &link_address(index, ethertype)?, MsgFlags::empty())
-    })?;
-    let sent = sent.with_context(|| format!("send a frame of {} bytes on {interface}", frame.len()))?;
-    ensure!(sent == frame.len(), "only {sent} of {} bytes were sent", frame.len());
-    Ok(())
+        let address = link_address(self.index, ethertype)?;
+        let sent = sendto(self.fd.as_raw_fd(), frame, &address, MsgFlags::empty());
+        let sent = sent.with_context(|| format!("send a frame of {} bytes", frame.len()))?;
+        ensure!(sent == frame.len(), "only {sent} of {} bytes were sent", frame.len());
+        Ok(())
+    }
 }
 
 /// `protocol` in network byte order.

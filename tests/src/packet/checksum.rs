@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::transport::crc32c;
 use super::{Ip, Transport, be16, proto};
 
 /// The ones' complement sum of big-endian words, not inverted.
@@ -56,7 +57,7 @@ pub enum Verdict {
 pub struct Checksums {
     /// The IPv4 header's.
     pub header: Verdict,
-    /// TCP, UDP, ICMP or ICMPv6.
+    /// TCP, UDP, ICMP, ICMPv6 or SCTP.
     pub transport: Verdict,
 }
 
@@ -98,6 +99,7 @@ fn transport(ip: &Ip, packet: &[u8], unfinished: bool) -> Verdict {
         proto::TCP => 16,
         proto::UDP => 6,
         proto::ICMP | proto::ICMPV6 => 2,
+        proto::SCTP if !unfinished => return sctp(l4),
         _ => return Verdict::Unknown,
     };
     let pseudo =
@@ -110,6 +112,17 @@ fn transport(ip: &Ip, packet: &[u8], unfinished: bool) -> Verdict {
         Some(Transport::Udp { .. }) if found == 0 && ip.source.is_ipv4() => Verdict::Absent,
         _ => compare(l4, field, pseudo),
     }
+}
+
+/// SCTP's CRC32c covers no pseudo-header. Of 32 bits that differ, the lower ones are told.
+fn sctp(l4: &[u8]) -> Verdict {
+    let Some((head, rest)) = l4.split_at_checked(12) else { return Verdict::Unknown };
+    let (found, right) = (&head[8..], crc32c(&[&head[..8], &[0; 4], rest].concat()).to_le_bytes());
+    if found == right {
+        return Verdict::Right;
+    }
+    let low = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]);
+    Verdict::Wrong { found: low(found), right: low(&right) }
 }
 
 /// Compares the field at `at` with what it should be. A UDP checksum of zero is sent as all ones.

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod checksum;
+mod fragment;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::Family;
 
+pub use self::fragment::fragments;
 pub use self::parse::{parse_ethernet, parse_ip};
 
 /// EtherType of IPv4.

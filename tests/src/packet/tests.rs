@@ -33,6 +33,7 @@ fn made_packets_are_read_back_and_right() {
             (proto::UDP, build::udp((a, 1000), (b, 2000), b"odd")),
             (proto::TCP, build::tcp((a, 1000), (b, 2000), (7, 9), 2, b"")),
             (icmp, build::echo_request(a, b, 5, 6, b"ping")),
+            (proto::SCTP, transport::sctp((1000, 2000), 3, b"chunk")),
         ];
         for (protocol, payload) in payloads {
             let packet = build::Header::new(a, b, protocol).packet(&payload);

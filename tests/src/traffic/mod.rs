@@ -3,6 +3,7 @@
 pub mod bulk;
 pub mod flood;
 pub mod icmp;
+pub mod path;
 mod service;
 pub mod stream;
 pub mod tcp;
@@ -17,8 +18,10 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt};
 
+use crate::Family;
 use crate::system::Netns;
-use crate::{Family, capture};
+
+pub use crate::capture::Injector;
 
 /// How long an answer may take. Long, because two busy cores are slow; nothing waits for it when all is well.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -63,7 +66,8 @@ pub const fn any(family: Family) -> IpAddr {
 
 /// Sends a hand-made Ethernet frame out of an interface; see [`crate::packet::build`].
 pub fn inject(ns: &Netns, interface: &str, frame: &[u8]) -> Result<()> {
-    capture::inject(ns, interface, frame)
+    let sent = Injector::open(ns, interface)?.send(frame);
+    sent.with_context(|| format!("on {interface} in {}", ns.name()))
 }
 
 /// A socket of the namespace, bound to `from` if given. Ports can be bound again at once after a close.

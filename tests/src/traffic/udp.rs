@@ -60,6 +60,21 @@ impl Server {
     }
 }
 
+/// A socket that is not connected, as for answers from anybody.
+pub fn bind_in(ns: &Netns, at: SocketAddr) -> Result<UdpSocket> {
+    let socket = UdpSocket::from(socket_in(ns, at, Some(at), SockType::Datagram)?);
+    socket.set_read_timeout(Some(super::PATIENCE))?;
+    Ok(socket)
+}
+
+/// The next datagram.
+pub fn receive(socket: &UdpSocket) -> Result<Seen> {
+    let mut buffer = vec![0; LARGEST];
+    let (length, peer) = socket.recv_from(&mut buffer).context("no datagram")?;
+    buffer.truncate(length);
+    Ok(Seen { peer, payload: buffer })
+}
+
 /// A socket that is connected to the server: ICMP errors come back as errors of the next call.
 pub fn connect_in(ns: &Netns, call: Call) -> Result<UdpSocket> {
     let from = call.from.unwrap_or_else(|| SocketAddr::new(any(Family::of(call.to.ip())), 0));
