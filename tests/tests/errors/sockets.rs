@@ -1,0 +1,153 @@
+//! What sockets at both ends hear of each other's absence.
+
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+
+use anyhow::{Context, Result, bail, ensure};
+use egress_tests::capture::{Capture, Captured, Direction};
+use egress_tests::lab::RealChecksums;
+use egress_tests::lab::addresses::ROUTER;
+use egress_tests::packet::proto;
+use egress_tests::traffic::{Call, PATIENCE, tcp};
+use egress_tests::{Family, Host, Lab, LabConfig, eventually, skip};
+use nix::errno::Errno;
+
+use super::flow;
+use crate::gateways::{self, Kind};
+use crate::quotes::{UNREACHABLE, error_about};
+use crate::rig::PORT;
+use crate::talk::Talk;
+use crate::wire::{ensure_clean, of, talkative};
+
+/// Sends until the socket says that nobody is there.
+fn ensure_refused(socket: &UdpSocket) -> Result<()> {
+    eventually("refused", PATIENCE, || {
+        match socket.send(b"is anybody there?").and_then(|_| socket.recv(&mut [0; 64])) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            other => bail!("{other:?}"),
+        }
+    })
+}
+
+/// The error that came to `host` quotes the datagram that it sent; returns from whom it came.
+fn ensure_quoted(tap: Capture, host: &Host, to: IpAddr) -> Result<IpAddr> {
+    let is_sent = |it: &Captured| {
+        let udp = it.ip().is_some_and(|ip| ip.protocol == proto::UDP && ip.destination == to);
+        it.direction == Direction::Out && udp
+    };
+    let sent = tap.wait_for(PATIENCE, is_sent)?;
+    let length = sent.ip().context("not IP")?.length;
+    let (from, frame) = error_about(&tap, UNREACHABLE, &sent.packet()[..length])?;
+    let ip = frame.ip().context("not IP")?;
+    ensure!(ip.destination == host.addr(ip.family()), "it came to {}", ip.destination);
+    Ok(from)
+}
+
+#[test]
+fn a_closed_port_is_told_to_the_socket_at_the_other_end() -> Result<()> {
+    if skip(gateways::NEEDS) {
+        return Ok(());
+    }
+    for kind in Kind::BOTH {
+        let lab = Lab::build(LabConfig::default().checksums(RealChecksums::EVERYWHERE))?;
+        talkative(&lab)?;
+        let _gateway = kind.start(&lab)?;
+        let outside = lab.capture_external()?;
+        for family in Family::BOTH {
+            for server in [&lab.server, &lab.far] {
+                let what = || format!("{kind:?} {family:?} {}", server.addr(family));
+                let pod = lab.client("pod1")?;
+                let Talk { inner, outer, egress, remote, .. } = Talk::start(pod, 4000, server, PORT, family)?;
+                drop(outer);
+                let tap = Capture::start(&pod.ns, "eth0")?;
+                ensure_refused(&inner).with_context(what)?;
+                ensure!(ensure_quoted(tap, pod, remote.ip()).with_context(what)? == remote.ip());
+
+                let pod = lab.client("pod2")?;
+                let talk = Talk::start(pod, 4000, server, PORT, family)?;
+                drop(talk.inner);
+                let tap = Capture::start(&server.ns, "eth0")?;
+                ensure_refused(&talk.outer).with_context(what)?;
+                ensure!(ensure_quoted(tap, server, egress.ip()).with_context(what)? == egress.ip());
+                if kind == Kind::Agent {
+                    // Three datagrams of which two were heard, and errors: only datagrams count.
+                    let flow = flow(&lab, "udp", pod.addr(family), server.addr(family))?;
+                    ensure!(flow.packets.out == 1 && flow.packets.inward >= 2, "{flow:?}");
+                }
+            }
+        }
+        ensure_clean(&outside.stop()?, &[])?;
+    }
+    Ok(())
+}
+
+fn connect_error(host: &Host, to: IpAddr) -> Result<Errno> {
+    match tcp::connect_in(&host.ns, Call::to(to, PORT)) {
+        Ok(_) => bail!("{to} answers"),
+        Err(error) => error.root_cause().downcast_ref::<Errno>().copied().with_context(|| format!("{error:#}")),
+    }
+}
+
+/// A router that finds nobody, and one that forbids; at once, not after a minute of SYNs.
+#[test]
+fn a_connect_ends_when_a_router_says_so() -> Result<()> {
+    if skip(gateways::NEEDS) {
+        return Ok(());
+    }
+    for kind in Kind::BOTH {
+        let lab = Lab::build(LabConfig::default().checksums(RealChecksums::EVERYWHERE))?;
+        talkative(&lab)?;
+        for family in ["ipv4", "ipv6"] {
+            lab.router.ns.sysctl(&[(&format!("net/{family}/neigh/far0/retrans_time_ms"), "10")])?;
+        }
+        lab.router.ns.sh("ip route add prohibit 198.51.100.0/24")?;
+        lab.router.ns.sh("ip -6 route add prohibit 2001:db8:51::/64")?;
+        let _gateway = kind.start(&lab)?;
+        let outside = lab.capture_external()?;
+        let pod = lab.client("pod1")?;
+        for (family, nobody, forbidden, word) in [
+            (Family::V4, "203.0.113.99", "198.51.100.7", Errno::EHOSTUNREACH),
+            (Family::V6, "2001:db8:113::99", "2001:db8:51::7", Errno::EACCES),
+        ] {
+            let what = || format!("{kind:?} {family:?}");
+            let tap = Capture::start(&pod.ns, "eth0")?;
+            // This one first: the kernel's bucket for it is empty after any other error.
+            ensure!(connect_error(pod, forbidden.parse()?).with_context(what)? == word, "{}", what());
+            ensure!(connect_error(pod, nobody.parse()?).with_context(what)? == Errno::EHOSTUNREACH, "{}", what());
+            for to in [nobody, forbidden] {
+                let to: IpAddr = to.parse()?;
+                let is_syn =
+                    |it: &Captured| it.direction == Direction::Out && it.ip().is_some_and(|ip| ip.destination == to);
+                let syn = tap.wait_for(PATIENCE, is_syn)?;
+                let (from, _) = error_about(&tap, UNREACHABLE, syn.packet()).with_context(what)?;
+                ensure!(from == of(ROUTER, family), "{}: {from} answered", what());
+                if kind == Kind::Agent {
+                    let flow = flow(&lab, "tcp", pod.addr(family), to)?;
+                    ensure!(flow.state == "opening" && flow.packets.inward == 0, "{flow:?}");
+                }
+            }
+        }
+        ensure_clean(&outside.stop()?, &[])?;
+    }
+    Ok(())
+}
+
+/// The gateway's own sockets hear of closed ports, too.
+#[test]
+fn errors_for_the_gateway_itself_reach_it() -> Result<()> {
+    if skip(gateways::NEEDS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    talkative(&lab)?;
+    let _agent = Kind::Agent.start(&lab)?;
+    for family in Family::BOTH {
+        for host in [&lab.server, &lab.far, lab.client("pod1")?] {
+            let closed = SocketAddr::new(host.addr(family), PORT + 9);
+            let socket = egress_tests::traffic::udp::connect_in(&lab.gateway.ns, Call::to(closed.ip(), closed.port()))?;
+            ensure_refused(&socket).with_context(|| format!("{closed}"))?;
+        }
+    }
+    Ok(())
+}
