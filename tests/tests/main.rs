@@ -25,4 +25,6 @@ mod refusals;
 mod restart;
 mod rig;
 mod talk;
+mod traceroute;
+mod untranslated;
 mod wire;

@@ -1,12 +1,13 @@
 //! A UDP conversation of two real sockets through the gateway, and packets of it made by hand.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use egress_tests::packet::build::{self, Header};
 use egress_tests::packet::proto;
-use egress_tests::traffic::{Call, udp};
-use egress_tests::{Family, Host, Lab};
+use egress_tests::traffic::{Call, PATIENCE, udp};
+use egress_tests::{Family, Host, Lab, eventually};
 
 use crate::wire::{header, into_eth0, into_net1};
 
@@ -101,12 +102,17 @@ impl Talk {
         let [from, to] = self.ends(way);
         (header(from.0, to.0, proto::UDP), build::udp(from, to, message))
     }
+}
 
-    /// A packet before the gateway.
-    pub(crate) fn packet(&self, way: Way, message: &[u8]) -> Vec<u8> {
-        let (header, datagram) = self.parts(way, message);
-        header.packet(&datagram)
-    }
+/// Sends until the socket says that nobody is there.
+pub(crate) fn ensure_refused(socket: &UdpSocket) -> Result<()> {
+    eventually("refused", PATIENCE, || {
+        match socket.send(b"is anybody there?").and_then(|_| socket.recv(&mut [0; 64])) {
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            other => bail!("{other:?}"),
+        }
+    })
 }
 
 /// So many bytes that no piece of it looks like another.

@@ -1,7 +1,6 @@
 //! What sockets at both ends hear of each other's absence.
 
-use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
 use egress_tests::capture::{Capture, Captured, Direction};
@@ -9,26 +8,15 @@ use egress_tests::lab::RealChecksums;
 use egress_tests::lab::addresses::ROUTER;
 use egress_tests::packet::proto;
 use egress_tests::traffic::{Call, PATIENCE, tcp};
-use egress_tests::{Family, Host, Lab, LabConfig, eventually, skip};
+use egress_tests::{Family, Host, Lab, LabConfig, skip};
 use nix::errno::Errno;
 
 use super::flow;
 use crate::gateways::{self, Kind};
 use crate::quotes::{UNREACHABLE, error_about};
 use crate::rig::PORT;
-use crate::talk::Talk;
+use crate::talk::{Talk, ensure_refused};
 use crate::wire::{ensure_clean, of, talkative};
-
-/// Sends until the socket says that nobody is there.
-fn ensure_refused(socket: &UdpSocket) -> Result<()> {
-    eventually("refused", PATIENCE, || {
-        match socket.send(b"is anybody there?").and_then(|_| socket.recv(&mut [0; 64])) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
-            other => bail!("{other:?}"),
-        }
-    })
-}
 
 /// The error that came to `host` quotes the datagram that it sent; returns from whom it came.
 fn ensure_quoted(tap: Capture, host: &Host, to: IpAddr) -> Result<IpAddr> {
