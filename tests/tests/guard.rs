@@ -4,3 +4,4 @@ mod frames;
 mod kernel;
 mod odd;
 mod outside;
+mod vlan;

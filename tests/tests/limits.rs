@@ -1,26 +1,25 @@
-//! Packets at the end of their TTL or too big for the way: who answers, and that nothing is half done.
+//! Packets from inside at the end of their TTL or too big for the way: who answers, and that nothing is half done.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::capture::{Capture, Captured, Direction};
 use egress_tests::lab::RealChecksums;
 use egress_tests::lab::addresses::GATEWAY_INSIDE;
 use egress_tests::packet::build::Header;
-use egress_tests::packet::{Ip, build, proto};
+use egress_tests::packet::{build, proto};
 use egress_tests::traffic::{Call, PATIENCE, icmp, udp};
 use egress_tests::{Family, Host, Lab, LabConfig, eventually, oracle, skip};
 
+use crate::quotes::{TIME_EXCEEDED, Types, is_about};
 use crate::rig::{Flow, NEEDS, PORT, flows};
-use crate::wire::{agent, dropped, drops, ensure_clean, header, holds, into_eth0, into_net1, of};
+use crate::wire::{agent, drops, header, holds, into_eth0, into_net1, of};
 
 const OWN_PORT: u16 = 4000;
 
-/// An ICMP error of this type (by family) that quotes a packet of `about`.
-fn is_error(frame: &Captured, types: (u8, u8), about: (std::net::IpAddr, std::net::IpAddr)) -> bool {
-    let quotes = |ip: &Ip| ip.quoted.as_ref().is_some_and(|it| (it.source, it.destination) == about);
-    let is = |ip: &Ip| ip.is_icmp(if ip.family() == Family::V4 { types.0 } else { types.1 });
-    frame.direction == Direction::In && frame.ip().is_some_and(|ip| is(ip) && quotes(ip))
+/// An ICMP error of this type that came in and quotes a packet of `about`.
+fn is_error(frame: &Captured, types: Types, about: (IpAddr, IpAddr)) -> bool {
+    frame.direction == Direction::In && is_about(frame, types, about)
 }
 
 /// One datagram of the client's to the server's echo and back; the flow that it made.
@@ -53,7 +52,7 @@ fn ttl_at_its_end_is_answered_from_the_inside_address() -> Result<()> {
                 let datagram = build::udp((own, OWN_PORT), (server, PORT), b"at its end");
                 let packet = Header { ttl: 1, ..Header::new(own, server, proto::UDP) }.packet(&datagram);
                 into_eth0(&lab, &packet)?;
-                let answer = at_client.wait_for(PATIENCE, |it| is_error(it, (11, 3), (own, server)));
+                let answer = at_client.wait_for(PATIENCE, |it| is_error(it, TIME_EXCEEDED, (own, server)));
                 let answer = answer.with_context(|| format!("{mode} {family:?} {name}"))?;
                 let from = answer.ip().context("not IP")?.source;
                 ensure!(from == of(GATEWAY_INSIDE, family), "{mode} {family:?}: answered from {from}");
@@ -81,7 +80,7 @@ fn a_traceroute_shows_the_gateways_inside_address_first() -> Result<()> {
         let at_client = Capture::start(&pod.ns, "eth0")?;
         // The node is the first hop.
         icmp::Pinger::new(&pod.ns, family)?.ttl(2)?.send(far, 9, 1, b"who is there?")?;
-        let answer = at_client.wait_for(PATIENCE, |it| is_error(it, (11, 3), (pod.addr(family), far)))?;
+        let answer = at_client.wait_for(PATIENCE, |it| is_error(it, TIME_EXCEEDED, (pod.addr(family), far)))?;
         ensure!(answer.ip().is_some_and(|ip| ip.source == of(GATEWAY_INSIDE, family)), "{answer:?}");
     }
     Ok(())
@@ -167,38 +166,6 @@ fn ipv4_that_may_be_fragmented_arrives_whole_both_ways() -> Result<()> {
             // The echo of what came is as big again.
             let leaks = oracle::leaks(&outside.stop()?, &[]);
             ensure!(leaks.is_empty(), "{leaks:?}");
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn from_outside_both_are_dropped_by_name() -> Result<()> {
-    if skip(NEEDS) {
-        return Ok(());
-    }
-    let lab = Lab::build(LabConfig::default())?;
-    for mode in ["peer", "stack"] {
-        let _agent = agent(&lab, &[("--forward", mode)])?;
-        let pod = lab.client("pod1")?;
-        for family in Family::BOTH {
-            let flow = established(&lab, pod, family)?;
-            let (inside, outside) = (lab.capture_internal()?, lab.capture_external()?);
-            let (from, to) = ((flow.remote, PORT), (flow.egress, flow.egress_port));
-            let packet = |ttl, payload: &[u8]| {
-                Header { ttl, ..header(from.0, to.0, proto::UDP) }.packet(&build::udp(from, to, payload))
-            };
-            dropped(&lab, "ttl_inbound", 1, || into_net1(&lab, &packet(1, b"at its end")))?;
-            dropped(&lab, "ttl_inbound", 1, || into_net1(&lab, &packet(0, b"at its end")))?;
-            dropped(&lab, "too_big_inbound", 1, || into_net1(&lab, &packet(64, &[b'x'; 1400])))?;
-            // And the flow lives on.
-            established(&lab, pod, family)?;
-            let (inside, outside) = (inside.stop()?, outside.stop()?);
-            let ours =
-                |it: &&Captured| it.direction == Direction::In && (holds(it, b"at its end") || holds(it, b"xxxxxx"));
-            let seen: Vec<_> = inside.iter().chain(&outside).filter(ours).collect();
-            ensure!(seen.is_empty(), "{seen:?}");
-            ensure_clean(&outside, &[])?;
         }
     }
     Ok(())

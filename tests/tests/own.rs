@@ -70,9 +70,13 @@ fn what_does_not_listen_is_silent() -> Result<()> {
             }
             dropped(&lab, "no_mapping", 1, || send(datagram((from, 4000), (to, 9), b"anybody?")))?;
             let protocol = |number| header(from, to, number).packet(b"16 bytes of it..");
-            dropped(&lab, "protocol", 2, || send(protocol(47)).and_then(|()| send(protocol(proto::SCTP))))?;
-            let timestamp = build::icmp(from, to, if family == Family::V4 { 13 } else { 200 }, 0, [0; 4], &[0; 12]);
-            dropped(&lab, "icmp_type", 1, || send(header(from, to, icmp_of(family)).packet(&timestamp)))?;
+            for number in [4, proto::GRE, proto::ESP, proto::SCTP, 33, 253] {
+                dropped(&lab, "no_mapping", 1, || send(protocol(number)))
+                    .with_context(|| format!("{number} to {to}"))?;
+            }
+            dropped(&lab, "protocol", 2, || send(protocol(51)).and_then(|()| send(protocol(112))))?;
+            let other = build::icmp(from, to, if family == Family::V4 { 10 } else { 200 }, 0, [0; 4], &[0; 12]);
+            dropped(&lab, "icmp_type", 1, || send(header(from, to, icmp_of(family)).packet(&other)))?;
         }
     }
     // Refusals, if there were any, would have been sent by now: the same queue answers this.

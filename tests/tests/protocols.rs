@@ -2,6 +2,9 @@
 
 mod compare;
 mod everything;
+mod options;
+mod raw;
+mod sctp;
 mod states;
 mod zero;
 

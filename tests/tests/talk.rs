@@ -102,6 +102,12 @@ impl Talk {
         let [from, to] = self.ends(way);
         (header(from.0, to.0, proto::UDP), build::udp(from, to, message))
     }
+
+    /// A packet before the gateway.
+    pub(crate) fn packet(&self, way: Way, message: &[u8]) -> Vec<u8> {
+        let (header, datagram) = self.parts(way, message);
+        header.packet(&datagram)
+    }
 }
 
 /// Sends until the socket says that nobody is there.

@@ -56,8 +56,15 @@ fn error(by: IpAddr, about: &[u8], (kind, code): (u8, u8), quoted: usize) -> Res
     Ok(header(by, to, icmp(Family::of(by))).packet(&message))
 }
 
-/// Makes the three flows, and returns them with the packet that the server sees of each.
-fn three_flows(lab: &Lab, family: Family) -> Result<Vec<(Flow, Vec<u8>, Vec<u8>)>> {
+/// A flow with its first packet as the Pod sent it and as the server sees it.
+struct Made {
+    flow: Flow,
+    sent: Vec<u8>,
+    seen: Vec<u8>,
+}
+
+/// Makes a flow of each kind.
+fn three_flows(lab: &Lab, family: Family) -> Result<Vec<Made>> {
     let (pod, server) = (lab.client("pod1")?.addr(family), silent(family));
     let mut all = Vec::new();
     for (name, protocol, sent) in packets((pod, 4000), (server, PORT), true) {
@@ -68,7 +75,7 @@ fn three_flows(lab: &Lab, family: Family) -> Result<Vec<(Flow, Vec<u8>, Vec<u8>)
                 && it.ip().is_some_and(|ip| ip.protocol == protocol && ip.destination == server)
         };
         let seen = outside.wait_for(PATIENCE, is_out)?;
-        all.push((flow(lab, name, pod, server)?, sent, seen.packet().to_vec()));
+        all.push(Made { flow: flow(lab, name, pod, server)?, sent, seen: seen.packet().to_vec() });
     }
     Ok(all)
 }
@@ -106,7 +113,7 @@ fn from_outside_they_reach_the_pod_and_refresh_nothing() -> Result<()> {
             rig::change_config(&lab, |config| config.clock_offset_ns += 5_000_000_000)?;
             let before = stat(&lab, "counters/icmp_errors")?;
             let mut count = 0;
-            for (old, sent, seen) in &made {
+            for Made { flow: old, sent, seen } in &made {
                 for (error_type, length) in errors(family).iter().flat_map(|it| [(*it, 8), (*it, 16), (*it, 9_999)]) {
                     let what = || format!("{mode} {family:?} {} {error_type:?} quoting {length}", old.protocol);
                     let length = length + if family == Family::V4 { 20 } else { 40 };
@@ -148,7 +155,7 @@ fn from_inside_they_leave_under_the_egress_address() -> Result<()> {
     for family in Family::BOTH {
         let before = stat(&lab, "counters/icmp_errors")?;
         let mut count = 0;
-        for (old, ..) in three_flows(&lab, family)? {
+        for Made { flow: old, .. } in three_flows(&lab, family)? {
             let remote = old.remote_port.unwrap_or(old.egress_port);
             let all = packets((old.remote, remote), (old.egress, old.egress_port), false);
             let translated = packets((old.remote, remote), (old.inside, old.inside_port), false);

@@ -88,9 +88,9 @@ fn strange_frames(lab: &Lab, packet: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     };
     vec![
         ("a VLAN tag", tagged(&[0x8100, 5])),
-        ("a priority tag", tagged(&[0x8100, 0xe000])),
         ("a service tag", tagged(&[0x88a8, 7])),
         ("two tags", tagged(&[0x88a8, 7, 0x8100, 5])),
+        ("a tag behind a priority tag", tagged(&[0x8100, 0, 0x8100, 5])),
         ("for another MAC", to([2, 0, 0, 0, 0x10, 0x99])),
         ("broadcast", to([0xff; 6])),
         ("multicast", to([1, 0, 0x5e, 0, 0, 1])),

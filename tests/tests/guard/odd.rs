@@ -26,21 +26,36 @@ pub(super) fn packets(own: IpAddr, server: IpAddr) -> Result<Vec<Odd>> {
     Ok(all)
 }
 
+/// Their checksum covers the addresses, or they never leave their link.
 fn protocols(own: IpAddr, server: IpAddr) -> Vec<Odd> {
-    let other_icmp = if own.is_ipv4() { proto::ICMPV6 } else { proto::ICMP };
-    let numbers = [2, 4, 41, 47, 50, 51, 89, proto::SCTP, 136, 253, other_icmp];
-    let packet = |number| header(own, server, number).packet(&[0x11; 40]);
-    numbers.map(|number| (format!("protocol {number}"), packet(number), Some("protocol"))).to_vec()
+    let numbers: &[u8] =
+        if own.is_ipv4() { &[51, 112, proto::ICMPV6] } else { &[51, 59, 89, 103, 112, 135, 139, 140, proto::ICMP] };
+    // Where a header is expected, its first two bytes are a next header and a length.
+    let packet = |number| header(own, server, number).packet(&[&[59, 0][..], &[0x11; 38]].concat());
+    numbers.iter().map(|it| (format!("protocol {it}"), packet(*it), Some("protocol"))).collect()
 }
 
 fn fragments(own: IpAddr, server: IpAddr) -> Vec<Odd> {
-    let datagram = build::udp((own, 4000), (server, 53), &[0x22; 64]);
-    let places = [("first", 0, true), ("middle", 64, true), ("last", 64, false)];
-    let packet = |offset, more| {
+    let family = Family::of(own);
+    let packet = |protocol, offset, more, payload: &[u8]| {
         let fragment = Some((offset, more));
-        Header { fragment, dont_fragment: false, id: 9, ..header(own, server, proto::UDP) }.packet(&datagram)
+        Header { fragment, dont_fragment: false, id: 9, ..header(own, server, protocol) }.packet(payload)
     };
-    places.map(|(name, offset, more)| (format!("{name} fragment"), packet(offset, more), Some("fragment"))).to_vec()
+    let segment = build::tcp((own, 4000), (server, 443), (1, 0), 2, &[0x22; 64]);
+    let quoted = header(server, own, proto::UDP).packet(&build::udp((server, 53), (own, 4000), b""));
+    let error = build::icmp(own, server, if family == Family::V4 { 3 } else { 1 }, 0, [0; 4], &quoted);
+    let end = packet(proto::UDP, 65_528, false, &[0x22; 64]);
+    [
+        ("a first fragment of 8 bytes of TCP", packet(proto::TCP, 0, true, &segment[..8]), "fragment"),
+        ("a first fragment of 16 bytes of TCP", packet(proto::TCP, 0, true, &segment[..16]), "fragment"),
+        ("TCP from byte 8 on", packet(proto::TCP, 8, true, &segment[8..48]), "fragment"),
+        ("a first fragment of nothing", packet(proto::UDP, 0, true, &[]), "fragment"),
+        ("a fragment of an error", packet(icmp(family), 0, true, &error[..24]), "fragment"),
+        ("a fragment beyond the end", end, "malformed"),
+    ]
+    .into_iter()
+    .map(|(name, packet, drop)| (name.to_owned(), packet, Some(drop)))
+    .collect()
 }
 
 fn messages(own: IpAddr, server: IpAddr) -> Vec<Odd> {
@@ -48,8 +63,9 @@ fn messages(own: IpAddr, server: IpAddr) -> Vec<Odd> {
     let quoted = header(server, own, proto::UDP).packet(&build::udp((server, 53), (own, 4000), b""));
     let message =
         |kind: u8| header(own, server, icmp(family)).packet(&build::icmp(own, server, kind, 0, [0; 4], &quoted));
+    // Errors about no flow; answers that nobody asked for, and what has no translation.
     let (errors, others): (&[u8], &[u8]) = match family {
-        Family::V4 => (&[3, 4, 5, 11, 12], &[0, 1, 9, 10, 13, 14, 17, 42]),
+        Family::V4 => (&[3, 4, 5, 11, 12], &[0, 1, 9, 10, 14, 16, 18, 42]),
         Family::V6 => (&[1, 2, 3, 4], &[100, 129, 138, 160, 200]),
     };
     let list = |kinds: &[u8], reason| -> Vec<Odd> {
@@ -133,6 +149,7 @@ fn addresses(own: IpAddr, server: IpAddr) -> Result<Vec<Odd>> {
     to.chain(from).collect()
 }
 
+/// Options that steer packets or record addresses, and lists that contradict themselves.
 fn options(own: IpAddr, server: IpAddr) -> Vec<Odd> {
     let datagram = build::udp((own, 4000), (server, 53), b"with options");
     let packet =
@@ -140,33 +157,37 @@ fn options(own: IpAddr, server: IpAddr) -> Vec<Odd> {
     let mut beyond = packet(&[1, 1, 1, 0]);
     beyond[0] = 0x4f;
     let mut all = vec![("header length 15 of a short packet".to_owned(), beyond, Some("malformed"))];
-    for (name, option) in [
-        ("no operation", &[1, 1, 1, 0][..]),
-        ("record route", &[7, 7, 4, 0, 0, 0, 0, 0]),
-        ("loose source route", &[131, 7, 4, 172, 17, 0, 1, 0]),
-        ("strict source route", &[137, 7, 4, 172, 17, 0, 1, 0]),
-        ("router alert", &[148, 4, 0, 0]),
-        ("timestamp", &[68, 8, 5, 0, 0, 0, 0, 0]),
+    for (name, option, drop) in [
+        ("record route", &[7, 7, 4, 0, 0, 0, 0, 0][..], "options"),
+        ("loose source route", &[131, 7, 4, 172, 17, 0, 1, 0], "options"),
+        ("strict source route", &[137, 7, 4, 172, 17, 0, 1, 0], "options"),
+        ("timestamp", &[68, 8, 5, 0, 0, 0, 0, 0], "options"),
+        ("a source route behind harmless ones", &[148, 4, 0, 0, 1, 131, 7, 4, 172, 17, 0, 1], "options"),
+        ("an option of length 0", &[148, 0, 0, 0], "malformed"),
+        ("an option of length 1", &[148, 1, 0, 0], "malformed"),
+        ("an option beyond the header", &[148, 5, 0, 0], "malformed"),
+        ("an option without a length", &[1, 1, 1, 148], "malformed"),
     ] {
-        all.push((name.to_owned(), packet(option), Some("options")));
+        all.push((name.to_owned(), packet(option), Some(drop)));
     }
     all
 }
 
+/// Routing headers that still steer, or could, and more headers than anybody needs.
 fn extensions(own: IpAddr, server: IpAddr) -> Vec<Odd> {
     let datagram = build::udp((own, 4000), (server, 53), b"with extensions");
     let packet = |extensions: &[(u8, Vec<u8>)]| {
         Header { extensions: extensions.to_vec(), ..header(own, server, proto::UDP) }.packet(&datagram)
     };
     let padding = vec![0, 0, 1, 4, 0, 0, 0, 0];
-    let alert = vec![0, 0, 5, 2, 0, 0, 1, 0];
-    let routing = vec![0, 0, 0, 0, 0, 0, 0, 0];
+    let routing =
+        |kind: u8, left: u8| vec![0, 2, kind, left, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2];
     [
-        ("hop-by-hop options", vec![(0, padding.clone())]),
-        ("router alert", vec![(0, alert)]),
-        ("routing header", vec![(43, routing.clone())]),
-        ("destination options", vec![(60, padding.clone())]),
-        ("a chain", vec![(0, padding.clone()), (60, padding), (43, routing)]),
+        ("routing header type 0", vec![(43, routing(0, 0))]),
+        ("routing header type 0 with a segment", vec![(43, routing(0, 1))]),
+        ("a segment left", vec![(43, routing(4, 1))]),
+        ("a segment left behind others", vec![(0, padding.clone()), (60, padding.clone()), (43, routing(3, 1))]),
+        ("nine headers", vec![(60, padding); 9]),
     ]
     .into_iter()
     .map(|(name, chain)| (name.to_owned(), packet(&chain), Some("options")))
