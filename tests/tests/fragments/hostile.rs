@@ -90,7 +90,8 @@ fn overlapping_fragments_deliver_nothing_wrong() -> Result<()> {
                     piece(1304, 2608),
                     piece(1000, 2000),
                     piece(2000, 3000),
-                    piece(2608, datagram.len()),
+                    piece(2608, 3912),
+                    piece(3912, datagram.len()),
                 ];
                 order.apply(&mut pieces);
                 pieces.iter().try_for_each(|it| way.put(&lab, it))?;
