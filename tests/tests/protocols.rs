@@ -2,7 +2,9 @@
 
 mod compare;
 mod everything;
+mod lite;
 mod options;
+mod queries;
 mod raw;
 mod sctp;
 mod states;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use egress_tests::capture::{Capture, Captured, Direction};
 use egress_tests::lab::RealChecksums;
-use egress_tests::lab::addresses::{GATEWAY_INSIDE, ROUTER, mac};
+use egress_tests::lab::addresses::{GATEWAY_INSIDE, OVERLAY_ROUTER, ROUTER, mac, no_snat_networks};
 use egress_tests::packet::build::{self, Header};
 use egress_tests::packet::proto;
 use egress_tests::traffic::{PATIENCE, inject, path, udp};
@@ -15,7 +15,7 @@ use crate::gateways::{self, Kind};
 use crate::quotes::{TIME_EXCEEDED, UNREACHABLE, error_about};
 use crate::rig::{NEEDS, PORT};
 use crate::talk::{Talk, message};
-use crate::wire::{agent, dropped, ensure_clean, holds, icmp, of, talkative};
+use crate::wire::{agent, dropped, ensure_clean, header, holds, icmp, of, talkative};
 
 /// A MAC that answers nobody: the bridge shall not learn a wrong place for a real one.
 const PROBER: [u8; 6] = [2, 0, 0, 0, 0x77, 0x01];
@@ -166,4 +166,39 @@ fn from_outside_into_a_connection() -> Result<()> {
         }
     }
     ensure_clean(&outside.stop()?, &[])
+}
+
+/// About what is not translated, too: the bystander may be seen, the node before it may not.
+#[test]
+fn to_what_is_not_translated() -> Result<()> {
+    if skip(NEEDS) {
+        return Ok(());
+    }
+    let no_snat = no_snat_networks();
+    let lab = Lab::build(LabConfig::default().checksums(RealChecksums::AT_RECEIVERS).return_routes(&no_snat))?;
+    talkative(&lab)?;
+    let _agent = agent(&lab, &[])?;
+    let outside = lab.capture_external()?;
+    for family in Family::BOTH {
+        let (bystander, server) = (lab.client("bystander")?.addr(family), lab.server.addr(family));
+        let tap = Capture::start(&lab.server.ns, "eth0")?;
+        let probe = build::udp((server, PORT), (bystander, 33_434), b"to the bystander");
+        let probe = Header { ttl: 1, ..Header::new(server, bystander, proto::UDP) }.packet(&probe);
+        inject(&lab.server.ns, "eth0", &build::ethernet(mac::GATEWAY_OUTSIDE, mac::SERVER, &probe))?;
+        let (by, _) = error_about(&tap, TIME_EXCEEDED, &probe).with_context(|| format!("{family:?} 1"))?;
+        ensure!(by == lab.gateway.addr(family), "{by} shows itself");
+
+        // By the node in its own name, which may not be seen, and by the bystander itself.
+        for (number, by) in [(1, of(OVERLAY_ROUTER, family)), (2, bystander)] {
+            let probe = build::udp((server, PORT), (bystander, 33_434 + number), b"to the bystander");
+            let probe = header(server, bystander, proto::UDP).packet(&probe);
+            let kind = if family == Family::V4 { TIME_EXCEEDED.0 } else { TIME_EXCEEDED.1 };
+            let error = header(by, server, icmp(family)).packet(&build::icmp(by, server, kind, 0, [0; 4], &probe));
+            crate::wire::into_eth0(&lab, &error)?;
+            let (seen, _) = error_about(&tap, TIME_EXCEEDED, &probe).with_context(|| format!("{family:?} {by}"))?;
+            let wanted = if by == bystander { by } else { lab.gateway.addr(family) };
+            ensure!(seen == wanted, "{family:?}: {by} shows itself as {seen}");
+        }
+    }
+    ensure_clean(&outside.stop()?, &no_snat)
 }

@@ -1,22 +1,22 @@
 //! What sockets at both ends hear of each other's absence.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use anyhow::{Context, Result, bail, ensure};
 use egress_tests::capture::{Capture, Captured, Direction};
 use egress_tests::lab::RealChecksums;
 use egress_tests::lab::addresses::ROUTER;
 use egress_tests::packet::proto;
-use egress_tests::traffic::{Call, PATIENCE, tcp};
+use egress_tests::traffic::{Call, PATIENCE, icmp, tcp, udp};
 use egress_tests::{Family, Host, Lab, LabConfig, skip};
 use nix::errno::Errno;
 
 use super::flow;
 use crate::gateways::{self, Kind};
-use crate::quotes::{UNREACHABLE, error_about};
-use crate::rig::PORT;
+use crate::quotes::{TIME_EXCEEDED, UNREACHABLE, error_about, is_about};
+use crate::rig::{NEEDS, PORT};
 use crate::talk::{Talk, ensure_refused};
-use crate::wire::{ensure_clean, of, talkative};
+use crate::wire::{agent, drops, ensure_clean, of, talkative};
 
 /// The error that came to `host` quotes the datagram that it sent; returns from whom it came.
 fn ensure_quoted(tap: Capture, host: &Host, to: IpAddr) -> Result<IpAddr> {
@@ -121,21 +121,33 @@ fn a_connect_ends_when_a_router_says_so() -> Result<()> {
     Ok(())
 }
 
-/// The gateway's own sockets hear of closed ports, too.
+/// The gateway's own sockets hear of closed ports and of what routers say, too.
 #[test]
 fn errors_for_the_gateway_itself_reach_it() -> Result<()> {
-    if skip(gateways::NEEDS) {
+    if skip(NEEDS) {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default())?;
     talkative(&lab)?;
-    let _agent = Kind::Agent.start(&lab)?;
-    for family in Family::BOTH {
+    lab.router.ns.sh("ip route add prohibit 198.51.100.0/24")?;
+    lab.router.ns.sh("ip -6 route add prohibit 2001:db8:51::/64")?;
+    let _agent = agent(&lab, &[])?;
+    for (family, forbidden, word) in
+        [(Family::V4, "198.51.100.7", Errno::EHOSTUNREACH), (Family::V6, "2001:db8:51::7", Errno::EACCES)]
+    {
+        let heard = connect_error(&lab.gateway, forbidden.parse()?)?;
+        ensure!(heard == word, "{forbidden}: {heard}");
         for host in [&lab.server, &lab.far, lab.client("pod1")?] {
-            let closed = SocketAddr::new(host.addr(family), PORT + 9);
-            let socket = egress_tests::traffic::udp::connect_in(&lab.gateway.ns, Call::to(closed.ip(), closed.port()))?;
-            ensure_refused(&socket).with_context(|| format!("{closed}"))?;
+            let closed = Call::to(host.addr(family), PORT + 9);
+            ensure_refused(&udp::connect_in(&lab.gateway.ns, closed)?).with_context(|| format!("{closed:?}"))?;
         }
+        // An operator's traceroute.
+        let outside = lab.capture_external()?;
+        icmp::Pinger::new(&lab.gateway.ns, family)?.ttl(1)?.send(lab.far.addr(family), 60_000, 1, b"who is there?")?;
+        let about = (lab.gateway.addr(family), lab.far.addr(family));
+        outside.wait_for(PATIENCE, |it| it.direction == Direction::Out && is_about(it, TIME_EXCEEDED, about))?;
+        icmp::once(&lab.gateway.ns, lab.far.addr(family), 60_001)?;
     }
+    ensure!(drops(&lab)?.is_empty(), "{:?}", drops(&lab)?);
     Ok(())
 }
