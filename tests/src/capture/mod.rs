@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use self::socket::{LARGEST, PacketSocket};
 use crate::packet::checksum::{self, Checksums};
-use crate::packet::{Frame, Ip, parse_ethernet};
+use crate::packet::{Frame, Ip, behind_tags, parse_ethernet};
 use crate::system::{Netns, locked};
 
 pub use self::socket::Injector;
@@ -61,7 +61,7 @@ impl Captured {
 
     /// The IP packet's bytes (and padding).
     pub fn packet(&self) -> &[u8] {
-        self.bytes.get(14..).unwrap_or_default()
+        behind_tags(&self.bytes).and_then(|(_, offset)| self.bytes.get(offset..)).unwrap_or_default()
     }
 
     /// Its checksums, if it is an IP packet.

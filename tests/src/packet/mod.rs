@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::Family;
 
 pub use self::fragment::fragments;
+pub(crate) use self::parse::behind_tags;
 pub use self::parse::{parse_ethernet, parse_ip};
 
 /// EtherType of IPv4.

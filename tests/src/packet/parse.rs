@@ -8,12 +8,7 @@ const VLAN_TAGS: [u16; 2] = [0x8100, 0x88a8];
 
 /// Reads an Ethernet frame; `None` if it has no whole Ethernet header.
 pub fn parse_ethernet(bytes: &[u8]) -> Option<Frame> {
-    let mut ethertype = be16(bytes, 12)?;
-    let mut offset = 14;
-    while VLAN_TAGS.contains(&ethertype) {
-        ethertype = be16(bytes, offset + 2)?;
-        offset += 4;
-    }
+    let (ethertype, offset) = behind_tags(bytes)?;
     let packet = bytes.get(offset..)?;
     let payload = match ethertype {
         ETH_IPV4 | ETH_IPV6 => parse_ip(packet).map(Payload::Ip),
@@ -23,6 +18,16 @@ pub fn parse_ethernet(bytes: &[u8]) -> Option<Frame> {
     let to = bytes.get(..6)?.try_into().ok()?;
     let from = bytes.get(6..12)?.try_into().ok()?;
     Some(Frame { to, from, ethertype, payload: payload.unwrap_or(Payload::Other) })
+}
+
+/// The EtherType behind all VLAN tags, and where that which it names begins.
+pub(crate) fn behind_tags(bytes: &[u8]) -> Option<(u16, usize)> {
+    let (mut ethertype, mut offset) = (be16(bytes, 12)?, 14);
+    while VLAN_TAGS.contains(&ethertype) {
+        ethertype = be16(bytes, offset + 2)?;
+        offset += 4;
+    }
+    Some((ethertype, offset))
 }
 
 /// Reads an IP packet, whole or cut short as in an ICMP error's quote; `None` if the IP header is not whole.

@@ -192,13 +192,13 @@ fn others_are_dropped_by_name() -> Result<()> {
     if skip(NEEDS) {
         return Ok(());
     }
-    let lab = Lab::build(LabConfig::default())?;
+    let lab = silent_lab()?;
     let _agent = agent(&lab, &[])?;
     let (inside, outside) = (lab.capture_internal()?, lab.capture_external()?);
     for family in Family::BOTH {
         let header_length = if family == Family::V4 { 20 } else { 40 };
         let unreachable = if family == Family::V4 { (3, 3) } else { (1, 4) };
-        let (pod, server) = (lab.client("pod1")?.addr(family), lab.server.addr(family));
+        let (pod, server) = (lab.client("pod1")?.addr(family), silent(family));
         let egress = lab.gateway.addr(family);
         into_eth0(&lab, &crate::wire::udp((pod, 4000), (server, PORT), b"hello"))?;
         outside.wait_for(PATIENCE, |it| holds(it, b"hello") && it.ip().is_some_and(|ip| ip.source == egress))?;

@@ -69,6 +69,8 @@ fn the_end_of_a_ttl_and_of_the_mtu_are_answered() -> Result<()> {
             // They count for no flow.
             let now = flows(&lab)?;
             ensure!(now.iter().zip(&before.0).all(|(now, old)| now.packets == old.packets), "{now:?} {:?}", before.0);
+            // The server's kernel has told its socket.
+            let _ = talk.outer.take_error()?;
             talk.pass(Way::In, b"and the flow lives on")?;
             let came = inside.stop()?;
             let came = came.iter().filter(|it| it.direction == Direction::In && holds(it, b"xxxxxxxx")).count();

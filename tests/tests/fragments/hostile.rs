@@ -22,7 +22,7 @@ fn a_flood_without_first_fragments_hurts_nobody() -> Result<()> {
     if skip(NEEDS) {
         return Ok(());
     }
-    let lab = Lab::build(LabConfig::default().checksums(RealChecksums::AT_RECEIVERS))?;
+    let lab = Lab::build(LabConfig::default().mtu(1400, 1400).checksums(RealChecksums::AT_RECEIVERS))?;
     let _agent = agent(&lab, &[])?;
     let outside = lab.capture_external()?;
     for family in Family::BOTH {
@@ -34,7 +34,9 @@ fn a_flood_without_first_fragments_hurts_nobody() -> Result<()> {
             };
             let flooder = Injector::open(&lab.node, port)?;
             let before = held_and_released(&lab)?;
-            let (head, _) = talk.parts(way, b"");
+            // Of somebody else: a forged one with the identification of a real one spoils that anywhere.
+            let other = if way == Way::Out { lab.client("pod2")? } else { &lab.router };
+            let head = Header { source: other.addr(family), ..talk.parts(way, b"").0 };
             for id in 0..FLOOD {
                 let fragment = Some((8 * (1 + id as u16 % 100), id % 2 == 0));
                 let head = Header { id: 10_000 + id, fragment, dont_fragment: false, ..head.clone() };
@@ -68,7 +70,7 @@ fn overlapping_fragments_deliver_nothing_wrong() -> Result<()> {
     if skip(NEEDS) {
         return Ok(());
     }
-    let lab = Lab::build(LabConfig::default().checksums(RealChecksums::AT_RECEIVERS))?;
+    let lab = Lab::build(LabConfig::default().mtu(1400, 1400).checksums(RealChecksums::AT_RECEIVERS))?;
     let _agent = agent(&lab, &[])?;
     let outside = lab.capture_external()?;
     let mut id = 50;
@@ -123,6 +125,7 @@ fn deceiving_fragments_are_dropped_by_name() -> Result<()> {
     let mut id = 1;
     for family in Family::BOTH {
         let talk = Talk::start(lab.client("pod1")?, 4000, &lab.server, PORT, family)?;
+        let other = Talk::start(lab.client("pod1")?, 4001, &lab.server, PORT + 1, family)?;
         for way in Way::BOTH {
             let [from, to] = talk.ends(way);
             let mut drop = |what: &str, reason: &str, protocol: u8, pieces: &[(usize, bool, &[u8])]| {
@@ -141,7 +144,8 @@ fn deceiving_fragments_are_dropped_by_name() -> Result<()> {
             drop("TCP header cut at 16", "fragment", proto::TCP, &[(0, true, &segment[..16])])?;
             drop("TCP flags over again", "fragment", proto::TCP, &[(8, true, &segment[8..40])])?;
             let datagram = build::udp(from, to, &[0x55; 3_000]);
-            let other = build::udp((from.0, from.1 + 1), (to.0, to.1 + 1), &[0x55; 3_000]);
+            let [other_from, other_to] = other.ends(way);
+            let other = build::udp(other_from, other_to, &[0x55; 3_000]);
             drop("other ports", "fragment", proto::UDP, &[(0, true, &datagram[..1304]), (0, true, &other[..1304])])?;
             drop("beyond the end", "malformed", proto::UDP, &[(65_528, false, &[0x66; 64])])?;
             let quoted = header(to.0, from.0, proto::UDP).packet(&build::udp(to, from, &[0x77; 80]));

@@ -81,7 +81,8 @@ fn both_ways_with_nothing_else_changed() -> Result<()> {
                 }
             }
         }
-        ensure!(drops(&lab)?.is_empty(), "{:?}", drops(&lab)?);
+        // Both kernels complain, and a quote of less than eight bytes is not enough.
+        ensure!(drops(&lab)?.keys().all(|it| *it == "icmp_error"), "{:?}", drops(&lab)?);
         ensure!(stat(&lab, "table/flows")? == 2 * PROTOCOLS.len() as u64 - 1);
     }
     Ok(())
@@ -120,7 +121,7 @@ fn one_pod_for_each_egress_address_and_remote() -> Result<()> {
     Ok(())
 }
 
-/// They need no ports, so each fragment passes by itself, also the first packet of a flow.
+/// Also where they open the flow.
 #[test]
 fn their_fragments_pass_in_any_order() -> Result<()> {
     if skip(NEEDS) {
@@ -154,6 +155,7 @@ fn their_fragments_pass_in_any_order() -> Result<()> {
         }
         ensure_no_leak(&outside)?;
     }
-    ensure!(stat(&lab, "counters/fragments_held")? == 0 && drops(&lab)?.is_empty(), "{:?}", drops(&lab)?);
+    let [held, released] = ["held", "released"].map(|it| stat(&lab, &format!("counters/fragments_{it}")));
+    ensure!(held? == released? && drops(&lab)?.is_empty(), "{:?}", drops(&lab)?);
     Ok(())
 }
