@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use egress_tests::packet::build::{self, Header};
@@ -112,13 +113,14 @@ impl Talk {
 
 /// Sends until the socket says that nobody is there.
 pub(crate) fn ensure_refused(socket: &UdpSocket) -> Result<()> {
-    eventually("refused", PATIENCE, || {
-        match socket.send(b"is anybody there?").and_then(|_| socket.recv(&mut [0; 64])) {
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
-            other => bail!("{other:?}"),
-        }
-    })
+    // Elsewhere in this process a fork may hold the closed socket for a moment, and the first ones vanish in it.
+    socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+    let ask = || match socket.send(b"is anybody there?").and_then(|_| socket.recv(&mut [0; 64])) {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(true),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+        other => bail!("{other:?}"),
+    };
+    eventually("refused", PATIENCE, ask)
 }
 
 /// So many bytes that no piece of it looks like another.

@@ -13,23 +13,30 @@ use nix::errno::Errno;
 
 use super::flow;
 use crate::gateways::{self, Kind};
-use crate::quotes::{TIME_EXCEEDED, UNREACHABLE, error_about, is_about};
+use crate::quotes::{TIME_EXCEEDED, UNREACHABLE, ensure_quotes, error_about, is_about};
 use crate::rig::{NEEDS, PORT};
 use crate::talk::{Talk, ensure_refused};
 use crate::wire::{agent, drops, ensure_clean, of, talkative};
 
 /// The error that came to `host` quotes the datagram that it sent; returns from whom it came.
 fn ensure_quoted(tap: Capture, host: &Host, to: IpAddr) -> Result<IpAddr> {
-    let is_sent = |it: &Captured| {
+    let is_error =
+        |it: &Captured| it.direction == Direction::In && is_about(it, UNREACHABLE, (host.addr(Family::of(to)), to));
+    let frame = tap.wait_for(PATIENCE, is_error)?;
+    // One of those, not always the first.
+    let frames = tap.stop()?;
+    let is_sent = |it: &&Captured| {
         let udp = it.ip().is_some_and(|ip| ip.protocol == proto::UDP && ip.destination == to);
         it.direction == Direction::Out && udp
     };
-    let sent = tap.wait_for(PATIENCE, is_sent)?;
-    let length = sent.ip().context("not IP")?.length;
-    let (from, frame) = error_about(&tap, UNREACHABLE, &sent.packet()[..length])?;
+    let mut verdicts = frames.iter().filter(is_sent).map(|it| ensure_quotes(&frame, it.packet()));
+    let first = verdicts.next().context("nothing was sent")?;
+    if first.is_err() && !verdicts.any(|it| it.is_ok()) {
+        first?;
+    }
     let ip = frame.ip().context("not IP")?;
     ensure!(ip.destination == host.addr(ip.family()), "it came to {}", ip.destination);
-    Ok(from)
+    Ok(ip.source)
 }
 
 #[test]
