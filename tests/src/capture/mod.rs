@@ -104,6 +104,11 @@ impl Capture {
         locked(&self.shared.frames).clone()
     }
 
+    /// What was captured since the last call, which is forgotten.
+    pub fn take(&self) -> Vec<Captured> {
+        std::mem::take(&mut *locked(&self.shared.frames))
+    }
+
     /// Waits for a frame that `wanted` accepts.
     pub fn wait_for(&self, timeout: Duration, wanted: impl Fn(&Captured) -> bool) -> Result<Captured> {
         let deadline = Instant::now() + timeout;

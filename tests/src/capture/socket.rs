@@ -106,7 +106,8 @@ impl PacketSocket {
     }
 }
 
-/// Sends hand-made frames out of one interface.
+/// Sends hand-made frames out of one interface. Closing the socket takes the kernel some milliseconds, so who sends many keeps
+/// one.
 #[derive(Debug)]
 pub struct Injector {
     fd: OwnedFd,

@@ -2,9 +2,12 @@
 
 mod agent;
 mod kernel;
+mod nft;
+mod routes;
 
 pub use self::agent::{Agent, AgentOptions, Refusal, agent_binary, pins};
 pub use self::kernel::KernelGateway;
+pub use self::nft::NftGateway;
 
 /// A gateway that runs in a lab; its end is its `Drop`.
 pub trait Gateway {

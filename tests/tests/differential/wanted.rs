@@ -1,0 +1,36 @@
+//! Where the two gateways differ on purpose, or because the kernel is as it is. Everything else is a fault.
+
+use super::program::{Flow, Kind, Side, Step};
+use super::seen::Seen;
+use super::world::Outcome;
+
+/// A difference and why it is right.
+pub(super) struct Wanted {
+    pub(super) what: &'static str,
+    pub(super) why: &'static str,
+    /// Whether it explains what our gateway and the kernel's made of the step.
+    pub(super) explains: fn(&Step, &Flow, ours: &[Seen], kernels: &[Seen]) -> bool,
+}
+
+pub(super) const WANTED: &[Wanted] = &[
+    Wanted {
+        what: "unsolicited packets get no answer",
+        why: "the kernel delivers them to the gateway's own sockets and refuses; our gateway drops what has no flow",
+        explains: |step, _, ours, kernels| {
+            step.is(Kind::Unsolicited) && ours.is_empty() && kernels.iter().all(|it| it.side == Side::Outside)
+        },
+    },
+    Wanted {
+        what: "a FIN opens a flow",
+        why: "the kernel calls it invalid; our gateway lost the flow, and the two ends want to be told of the end",
+        explains: |step, _, ours, kernels| {
+            step.is(Kind::MidFlow) && step.what.contains("flags 0x11") && kernels.is_empty() && ours.len() == 1
+        },
+    },
+];
+
+/// The entry that explains a difference.
+pub(super) fn wanted(step: &Step, flow: &Flow, ours: &Outcome, kernels: &Outcome) -> Option<&'static Wanted> {
+    let (Outcome::Seen(ours), Outcome::Seen(kernels)) = (ours, kernels) else { return None };
+    WANTED.iter().find(|it| (it.explains)(step, flow, ours, kernels))
+}
