@@ -5,6 +5,7 @@
 //! what it sends is compared with the Pod's endpoint in the place of the egress address and port. `EGRESS_SEED=n` runs
 //! the programs of another seed; a failure prints its own.
 
+mod compare;
 mod errors;
 mod fragments;
 mod generate;
@@ -19,8 +20,6 @@ mod tcp;
 mod wanted;
 mod world;
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -32,9 +31,9 @@ use egress_tests::{Family, Lab, LabConfig, Need, skip};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use self::compare::differences;
 use self::generate::generate;
-use self::program::{Program, hex};
-use self::wanted::wanted;
+use self::program::{Kind, Program, Side};
 use self::world::{Outcome, World};
 use crate::rig::NEEDS;
 use crate::wire::agent;
@@ -92,50 +91,13 @@ fn both(program: &Program) -> Result<(Vec<Outcome>, Vec<Outcome>)> {
     })
 }
 
-/// A difference with everything that one needs to look into it.
-fn tell(program: &Program, at: usize, ours: &Outcome, kernels: &Outcome) -> String {
-    let step = &program.steps[at];
-    let mut text = format!("step {at}: {step}\n  flow {}\n    {}\n", program.flows[step.flow], hex(&step.packet));
-    let before = program.steps[..at].iter().enumerate().filter(|(_, it)| it.flow == step.flow);
-    for (at, before) in before {
-        let _ = writeln!(text, "  after {at}: {before}");
-    }
-    for (name, outcome) in [("ours", ours), ("kernel", kernels)] {
-        let _ = match outcome {
-            Outcome::Unsent => writeln!(text, "  {name}: could not be sent"),
-            Outcome::Seen(all) if all.is_empty() => writeln!(text, "  {name}: nothing"),
-            Outcome::Seen(all) => all.iter().try_for_each(|it| writeln!(text, "  {name}: {it}")),
-        };
-    }
-    text
-}
-
-/// Entries of the table that were used: what and why, and how often.
-type Used = BTreeMap<&'static str, (&'static str, usize)>;
-
-/// Every difference that the table does not explain.
-fn differences(program: &Program, ours: &[Outcome], kernels: &[Outcome]) -> (Vec<String>, Used) {
-    let (mut faults, mut used) = (Vec::new(), Used::new());
-    for (at, (ours, kernels)) in ours.iter().zip(kernels).enumerate() {
-        if ours == kernels {
-            continue;
-        }
-        let step = &program.steps[at];
-        match wanted(step, &program.flows[step.flow], ours, kernels) {
-            Some(entry) => used.entry(entry.what).or_insert((entry.why, 0)).1 += 1,
-            None => faults.push(tell(program, at, ours, kernels)),
-        }
-    }
-    (faults, used)
-}
-
 /// The seed of all programs, from the environment or the usual one.
 fn seed() -> Result<u64> {
     let given = std::env::var("EGRESS_SEED").ok();
     given.map_or(Ok(1), |it| it.parse().context("EGRESS_SEED is not a number"))
 }
 
-fn compare(family: Family, mtu: (u32, u32)) -> Result<()> {
+fn alike(family: Family, mtu: (u32, u32)) -> Result<()> {
     if skip(NEEDS) || skip(&[Need::Tool("nft")]) {
         return Ok(());
     }
@@ -155,20 +117,44 @@ fn compare(family: Family, mtu: (u32, u32)) -> Result<()> {
 
 #[test]
 fn ipv4_like_the_kernel() -> Result<()> {
-    compare(Family::V4, WIDE)
+    alike(Family::V4, WIDE)
 }
 
 #[test]
 fn ipv6_like_the_kernel() -> Result<()> {
-    compare(Family::V6, WIDE)
+    alike(Family::V6, WIDE)
 }
 
 #[test]
 fn ipv4_like_the_kernel_when_the_way_out_is_narrow() -> Result<()> {
-    compare(Family::V4, NARROW)
+    alike(Family::V4, NARROW)
 }
 
 #[test]
 fn ipv6_like_the_kernel_when_the_way_out_is_narrow() -> Result<()> {
-    compare(Family::V6, NARROW)
+    alike(Family::V6, NARROW)
+}
+
+/// The comparison sees each of these.
+#[test]
+fn a_difference_is_told() -> Result<()> {
+    if skip(NEEDS) || skip(&[Need::Tool("nft")]) {
+        return Ok(());
+    }
+    let program = generate(seed()?, Family::V4, WIDE, 30);
+    let right = kernels(&program)?;
+    let plain = |at: &usize| {
+        let (step, outcome) = (&program.steps[*at], &right[*at]);
+        let one = matches!(outcome, Outcome::Seen(all) if all.len() == 1);
+        one && step.side == Side::Inside && step.kinds.iter().all(|it| matches!(it, Kind::Udp | Kind::Tcp | Kind::Echo))
+    };
+    let at = (0..right.len()).find(plain).context("no plain step")?;
+    for (name, fault) in compare::FAULTS {
+        let mut wrong = right.clone();
+        let Outcome::Seen(all) = &mut wrong[at] else { continue };
+        fault(all);
+        let (told, _) = differences(&program, &wrong, &right);
+        ensure!(told.len() == 1 && told[0].contains(&format!("step {at}: ")), "{name} at {at}: {told:?}");
+    }
+    Ok(())
 }

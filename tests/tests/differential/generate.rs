@@ -17,9 +17,9 @@ use crate::wire::{icmp, of};
 
 /// Protocols with a checksum or a check that covers addresses: they must not be translated.
 const FIXED: [&[u8]; 2] = [&[51, 58, 112], &[51, 1, 59, 89, 103, 112, 135, 139, 140]];
-/// Options and extension headers that steer or record: record route, timestamp, loose and strict source route.
+/// Options and extension headers that steer or record: timestamp, record route, loose and strict source route.
 const STEERING: [&[u8]; 4] =
-    [&[7, 7, 4, 0, 0, 0, 0, 0], &[68, 8, 5, 0, 0, 0, 0, 0], &[131, 7, 4, 10, 9, 8, 7, 0], &[137, 7, 4, 10, 9, 8, 7, 0]];
+    [&[68, 8, 5, 0, 0, 0, 0, 0], &[7, 7, 4, 0, 0, 0, 0, 0], &[131, 7, 4, 10, 9, 8, 7, 0], &[137, 7, 4, 10, 9, 8, 7, 0]];
 
 pub(super) struct Generator {
     pub(super) random: Random,
@@ -225,7 +225,9 @@ impl Generator {
         shaped.kinds.insert(Kind::NotTranslatable);
         let mut what = said.what;
         if steering && v4 {
-            shaped.header.options = self.random.pick(&STEERING).to_vec();
+            // The kernel writes the time into what is not translated.
+            let choice = if self.flows[index].untranslated { &STEERING[1..] } else { &STEERING };
+            shaped.header.options = self.random.pick(choice).to_vec();
             what += &format!(" with option {}", shaped.header.options[0]);
         } else if steering {
             let rest = [&[0, 2, 0, 1, 0, 0, 0, 0][..], &self.random.bytes(16)].concat();

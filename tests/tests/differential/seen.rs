@@ -8,6 +8,7 @@ use egress_tests::packet::{parse_ip, proto};
 
 use super::fragments::Whole;
 use super::program::{Side, hex};
+use super::rename::{carry, is_error, word};
 use super::sctp;
 
 /// One packet that the gateway sent.
@@ -64,12 +65,23 @@ fn checksums(packet: &[u8]) -> (Sum, Sum) {
 
 impl Seen {
     /// Of a captured frame and its packet; `rename` puts the Pod's endpoint in place and says whether it was the flow's.
-    pub(super) fn of(frame: &Captured, whole: Whole, side: Side, rename: impl Fn(&mut [u8]) -> bool) -> Option<Self> {
+    /// An ICMP error that is the gateway's own `answer` has an identification of its choice.
+    pub(super) fn of(
+        (frame, whole): (Captured, Whole),
+        side: Side,
+        answer: bool,
+        rename: impl Fn(&mut [u8]) -> bool,
+    ) -> Option<Self> {
         let ethernet = frame.frame.as_ref()?;
         let mut packet = whole.packet;
         let checksums = checksums(&packet);
         let named = rename(&mut packet);
         let ip = parse_ip(&packet)?;
+        if answer && ip.source.is_ipv4() && is_error(&ip) {
+            let old = word(&packet, 4)?;
+            packet[4..6].fill(0);
+            carry(&mut packet, 10, 0, old, 0);
+        }
         if ip.protocol == proto::SCTP && checksums.1 != Sum::Unknown {
             packet[ip.l4_offset + 8..ip.l4_offset + 12].fill(0);
         }

@@ -41,6 +41,9 @@ const EXTENSIONS: [(u8, &[u8]); 5] = [
     (43, &[0, 2, 4, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
 ];
 
+/// Bytes of the largest fragment: with all headers it fits every link.
+const LARGEST: usize = 1120;
+
 pub(super) fn on(kind: Kind) -> bool {
     ON.contains(&kind)
 }
@@ -65,7 +68,9 @@ impl Shaped {
         let mut may = |kind, percent| on(kind) && random.chance(percent);
         let (zero, wrong) = (may(Kind::ZeroChecksum, 15), may(Kind::WrongChecksum, 8));
         let (options, extensions) = (may(Kind::Options, 15), may(Kind::Extensions, 15));
-        let (last_hop, fragments, atomic) = (may(Kind::LastHop, 4), may(Kind::Fragments, 20), may(Kind::Atomic, 5));
+        // Half a handshake of SCTP is invalid for the kernel.
+        let last_hop = may(Kind::LastHop, 4) && self.header.protocol != proto::SCTP;
+        let (fragments, atomic) = (may(Kind::Fragments, 20), may(Kind::Atomic, 5));
         let (tag, padding) = (may(Kind::PriorityTag, 5), may(Kind::Padding, 8));
         if zero && self.header.protocol == proto::UDP {
             self.kinds.insert(Kind::ZeroChecksum);
@@ -126,12 +131,15 @@ impl Shaped {
     fn cut_up(&mut self, random: &mut Random) {
         let mut left = self.l4.len();
         let mut sizes = Vec::new();
-        while sizes.len() < 6 && left > 64 {
-            let size = random.between(8, (left / 8 - 1).min(150)) * 8;
+        // A TCP header has 32 bytes here, or 40.
+        let mut least = 5;
+        while sizes.len() < 6 && left >= (least + 1) * 8 {
+            let size = random.between(least, ((left - 1) / 8).min(LARGEST / 8)) * 8;
             sizes.push(size);
             left -= size;
+            least = 1;
         }
-        if sizes.is_empty() || left > 1200 {
+        if sizes.is_empty() || left > LARGEST {
             return;
         }
         let mut order: Vec<usize> = (0..=sizes.len()).collect();

@@ -21,6 +21,25 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
+        what: "not translated",
+        why: "checksums cover the addresses, or options steer and record: the kernel lets out what nobody will accept",
+        explains: |step, flow, ours, _| step.is(Kind::NotTranslatable) && !flow.untranslated && ours.is_empty(),
+    },
+    Wanted {
+        what: "redirects are translated",
+        why: "the kernel's NAT drops every ICMP redirect; for our gateway it is one more error",
+        explains: |step, _, ours, kernels| step.is(Kind::Redirect) && kernels.is_empty() && ours.len() == 1,
+    },
+    Wanted {
+        what: "IPv6 fragments have another identification",
+        why: "the kernel puts them together and cuts them anew; our gateway lets them pass as they are",
+        explains: |step, flow, ours, kernels| {
+            let without = |all: &[Seen]| all.iter().map(|it| Seen { id: None, ..it.clone() }).collect::<Vec<_>>();
+            let sent = step.cut.as_ref().map(|it| it.id);
+            flow.pod.address.is_ipv6() && ours.iter().all(|it| it.id == sent) && without(ours) == without(kernels)
+        },
+    },
+    Wanted {
         what: "a FIN opens a flow",
         why: "the kernel calls it invalid; our gateway lost the flow, and the two ends want to be told of the end",
         explains: |step, _, ours, kernels| {

@@ -16,7 +16,7 @@ use egress_tests::traffic::{Injector, PATIENCE};
 use egress_tests::{Lab, eventually};
 
 use super::fragments::{Whole, cut, reassemble};
-use super::program::{Endpoint, Flow, Link, Program, Side, Step};
+use super::program::{Endpoint, Flow, Kind, Link, Program, Side, Step};
 use super::rename::{Rename, has_port, is_error};
 use super::seen::Seen;
 use crate::wire::{header, holds, of};
@@ -135,9 +135,10 @@ impl<'lab> World<'lab> {
             self.learn(step.flow, flow, &outside)?;
         }
         let rename = self.rename(step.flow, flow);
-        let inside = inside.iter().filter_map(|(frame, it)| Seen::of(frame, it.clone(), Side::Inside, |_| true));
+        let own = ![Kind::ErrorFromInside, Kind::ErrorFromOutside, Kind::Redirect].iter().any(|it| step.is(*it));
+        let inside = inside.into_iter().filter_map(|it| Seen::of(it, Side::Inside, own, |_| true));
         let named = |packet: &mut [u8]| rename.is_some_and(|it| it.apply(packet));
-        let outside = outside.iter().filter_map(|(frame, it)| Seen::of(frame, it.clone(), Side::Outside, named));
+        let outside = outside.into_iter().filter_map(|it| Seen::of(it, Side::Outside, own, named));
         Ok(Outcome::Seen(inside.chain(outside).collect()))
     }
 
