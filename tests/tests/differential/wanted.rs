@@ -1,6 +1,7 @@
 //! Where the two gateways differ on purpose, or because the kernel is as it is. Everything else is a fault.
 
 use super::program::{Flow, Kind, Side, Step};
+use super::rename::carry;
 use super::seen::Seen;
 use super::world::Outcome;
 
@@ -40,6 +41,11 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
     Wanted {
+        what: "untranslated packets are forwarded as they are",
+        why: "the kernel follows their flows too and drops what it calls invalid; our gateway only forwards them",
+        explains: |step, flow, ours, kernels| flow.untranslated && kernels.is_empty() && as_sent(step, ours),
+    },
+    Wanted {
         what: "a FIN opens a flow",
         why: "the kernel calls it invalid; our gateway lost the flow, and the two ends want to be told of the end",
         explains: |step, _, ours, kernels| {
@@ -47,6 +53,19 @@ pub(super) const WANTED: &[Wanted] = &[
         },
     },
 ];
+
+/// Whether only the packet itself came out, with a lower TTL.
+fn as_sent(step: &Step, ours: &[Seen]) -> bool {
+    let mut sent = step.packet.clone();
+    if sent[0] >> 4 == 6 {
+        sent[7] -= 1;
+    } else {
+        let old = u16::from_be_bytes([sent[8], sent[9]]);
+        sent[8] -= 1;
+        carry(&mut sent, 10, 0, old, old - 0x100);
+    }
+    matches!(ours, [one] if one.side != step.side && one.packet == sent)
+}
 
 /// The entry that explains a difference.
 pub(super) fn wanted(step: &Step, flow: &Flow, ours: &Outcome, kernels: &Outcome) -> Option<&'static Wanted> {
