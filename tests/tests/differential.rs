@@ -39,7 +39,7 @@ use crate::rig::NEEDS;
 use crate::wire::agent;
 
 /// Steps of a program.
-const STEPS: usize = 300;
+const STEPS: usize = 500;
 /// MTU of the overlay and of the external network.
 const WIDE: (u32, u32) = (1400, 1500);
 const NARROW: (u32, u32) = (1400, 1300);

@@ -58,11 +58,11 @@ pub(super) const WANTED: &[Wanted] = &[
 fn as_sent(step: &Step, ours: &[Seen]) -> bool {
     let mut sent = step.packet.clone();
     if sent[0] >> 4 == 6 {
-        sent[7] -= 1;
+        sent[7] = sent[7].wrapping_sub(1);
     } else {
         let old = u16::from_be_bytes([sent[8], sent[9]]);
-        sent[8] -= 1;
-        carry(&mut sent, 10, 0, old, old - 0x100);
+        sent[8] = sent[8].wrapping_sub(1);
+        carry(&mut sent, 10, 0, old, old.wrapping_sub(0x100));
     }
     matches!(ours, [one] if one.side != step.side && one.packet == sent)
 }
