@@ -109,9 +109,9 @@ fn alike(family: Family, mtu: (u32, u32)) -> Result<()> {
     let (faults, used) = differences(&program, &ours, &kernels);
     println!("{passed} of {STEPS} steps came out of {} flows", program.flows.len());
     used.iter().for_each(|(what, (why, count))| println!("  {count} times wanted: {what}, because {why}"));
-    ensure!(passed > STEPS / 2, "only {passed} of {STEPS} steps came out: {}", context());
     let printed = faults.iter().take(PRINTED).map(String::as_str).collect::<Vec<_>>().join("\n");
     ensure!(faults.is_empty(), "{} differences, {}\n{printed}", faults.len(), context());
+    ensure!(passed > STEPS / 2, "only {passed} of {STEPS} steps came out: {}", context());
     Ok(())
 }
 

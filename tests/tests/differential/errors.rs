@@ -7,8 +7,8 @@ use egress_tests::lab::addresses::{OVERLAY_ROUTER, ROUTER};
 use egress_tests::packet::build::{self, Header};
 
 use super::generate::Generator;
-use super::program::{Kind, Side};
-use super::shape::{Shaped, on};
+use super::program::{Kind, Side, on};
+use super::shape::Shaped;
 use crate::wire::{icmp, of};
 
 /// Types with their highest code, in both families.

@@ -7,10 +7,10 @@ use egress_tests::lab::addresses::{FAR, SERVER};
 use egress_tests::packet::proto;
 
 use super::errors;
-use super::program::{Endpoint, Flow, Kind, Program, Side, Step};
+use super::program::{Endpoint, Flow, Kind, Program, Side, Step, on};
 use super::random::Random;
 use super::rename::UDP_LITE;
-use super::shape::{Shaped, on};
+use super::shape::Shaped;
 use super::talk::{Said, Script, Talk};
 use super::tcp::Tcp;
 use crate::wire::{icmp, of};
@@ -138,6 +138,9 @@ impl Generator {
             8 => self.random.between(900, 1100),
             _ => 0,
         };
+        // On the wider link and not on the other.
+        let big = self.mtu.0.max(self.mtu.1) as usize - 100 + self.random.below(60);
+        let length = if on(Kind::TooBig) && self.random.chance(8) { big } else { length };
         let length = if on(Kind::Fragments) && self.random.chance(10) { length + 2000 } else { length };
         let Some(said) = self.talks[index].next(&mut self.random, &self.flows[index], length) else {
             self.talks[index].over = true;

@@ -1,9 +1,11 @@
 //! Puts one endpoint of a flow in the place of another in a packet, in an ICMP error also in what it quotes. Checksums
 //! are carried along, so that one that was wrong by some amount still is.
 
+use std::net::IpAddr;
+
+use egress_tests::Family;
 use egress_tests::packet::checksum::sum;
 use egress_tests::packet::{Ip, Transport, parse_ip, proto};
-use std::net::IpAddr;
 
 use super::program::Endpoint;
 use super::sctp;
@@ -19,17 +21,12 @@ pub(super) struct Rename {
 }
 
 /// Whether it is an ICMP error.
-pub(super) const fn is_error(ip: &Ip) -> bool {
-    match (&ip.transport, ip.protocol) {
-        (Some(Transport::Icmp { kind, .. }), proto::ICMP) => matches!(kind, 3 | 4 | 5 | 11 | 12),
-        (Some(Transport::Icmp { kind, .. }), _) => *kind < 128,
+pub(super) fn is_error(ip: &Ip) -> bool {
+    match (&ip.transport, ip.protocol, ip.family()) {
+        (Some(Transport::Icmp { kind, .. }), proto::ICMP, Family::V4) => matches!(kind, 3 | 4 | 5 | 11 | 12),
+        (Some(Transport::Icmp { kind, .. }), proto::ICMPV6, Family::V6) => *kind < 128,
         _ => false,
     }
-}
-
-/// Whether the protocol has ports, or an identifier that serves as one.
-pub(super) const fn has_port(protocol: u8) -> bool {
-    matches!(protocol, proto::TCP | proto::UDP | UDP_LITE | proto::SCTP | proto::ICMP | proto::ICMPV6)
 }
 
 /// Where the ports stand in a packet's L4 header: source, destination; an ICMP identifier is both.
@@ -124,7 +121,7 @@ impl Rename {
 
     fn apply_to_own(&self, ip: &Ip, packet: &mut [u8]) -> bool {
         let l4 = ip.l4_offset;
-        let ports = has_port(ip.protocol) && ip.fragment.is_none_or(|it| it.offset == 0);
+        let ports = (self.from.port, self.to.port) != (0, 0) && ip.fragment.is_none_or(|it| it.offset == 0);
         let offsets = port_offsets(ip.protocol).map(|it| l4 + it);
         let matches = |place: usize| {
             [ip.source, ip.destination][place] == self.from.address

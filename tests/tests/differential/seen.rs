@@ -3,8 +3,8 @@
 use std::fmt;
 
 use egress_tests::capture::Captured;
-use egress_tests::packet::checksum::{Verdict, check};
-use egress_tests::packet::{parse_ip, proto};
+use egress_tests::packet::checksum::{Verdict, check, sum};
+use egress_tests::packet::{Ip, parse_ip, proto};
 
 use super::fragments::Whole;
 use super::program::{Side, hex};
@@ -25,7 +25,7 @@ pub(super) struct Seen {
     pub(super) id: Option<u32>,
     /// Header and transport checksum, before the Pod's endpoint was put in place.
     pub(super) checksums: (Sum, Sum),
-    /// The packet up to its length, in the Pod's terms; an SCTP checksum is not in it.
+    /// The packet up to its length, in the Pod's terms; SCTP checksums are not in it.
     pub(super) packet: Vec<u8>,
 }
 
@@ -63,6 +63,15 @@ fn checksums(packet: &[u8]) -> (Sum, Sum) {
     (verdicts.header.into(), transport)
 }
 
+/// A quote is cut, so nobody can tell what its SCTP checksum should be; the kernel writes what would be right if it were
+/// not.
+fn forget_quoted_crc(packet: &mut [u8], ip: &Ip, at: usize) {
+    let Some(crc) = packet.get_mut(at..at + 4) else { return };
+    let old = sum(crc);
+    crc.fill(0);
+    carry(packet, ip.l4_offset + 2, ip.protocol, old, 0);
+}
+
 impl Seen {
     /// Of a captured frame and its packet; `rename` puts the Pod's endpoint in place and says whether it was the flow's.
     /// An ICMP error that is the gateway's own `answer` has an identification of its choice.
@@ -84,6 +93,9 @@ impl Seen {
         }
         if ip.protocol == proto::SCTP && checksums.1 != Sum::Unknown {
             packet[ip.l4_offset + 8..ip.l4_offset + 12].fill(0);
+        }
+        if let Some(quoted) = ip.quoted.as_ref().filter(|it| it.protocol == proto::SCTP) {
+            forget_quoted_crc(&mut packet, &ip, ip.l4_offset + 8 + quoted.l4_offset + 8);
         }
         Some(Self {
             side,

@@ -7,7 +7,7 @@ use egress_tests::Family;
 use egress_tests::packet::build::Header;
 use egress_tests::packet::proto;
 
-use super::program::{Cut, Kind, Link, ON, Side};
+use super::program::{Cut, Kind, Link, Side, on};
 use super::random::Random;
 use super::rename::{UDP_LITE, carry};
 use super::sctp;
@@ -43,10 +43,6 @@ const EXTENSIONS: [(u8, &[u8]); 5] = [
 
 /// Bytes of the largest fragment: with all headers it fits every link.
 const LARGEST: usize = 1120;
-
-pub(super) fn on(kind: Kind) -> bool {
-    ON.contains(&kind)
-}
 
 impl Shaped {
     /// A plain packet with a random TTL and TOS.
@@ -95,7 +91,8 @@ impl Shaped {
             self.kinds.insert(Kind::LastHop);
             self.header.ttl = random.pick(&[0, 1]);
         }
-        if fragments && self.header.protocol != proto::SCTP {
+        // The kernel would answer about the whole datagram, our gateway about its first fragment.
+        if fragments && self.header.protocol != proto::SCTP && !last_hop {
             self.cut_up(random);
         } else if atomic && family == Family::V6 {
             self.kinds.insert(Kind::Atomic);

@@ -75,7 +75,8 @@ impl Talk {
             Script::Query(kind) => {
                 let kind = *kind + u8::from(side == Side::Outside);
                 let length = [12, 0, 4][usize::from((kind - 13) / 2)];
-                said(&format!("query {kind}"), query(from, to, kind, flow.pod.port, 1, &[0x5a; 12][..length]))
+                let l4 = query(from, to, kind, flow.pod.port, 1, &[0x5a; 12][..length]);
+                Some(Said { side, what: format!("query {kind}"), l4 })
             }
             Script::Sctp(step, tags) => {
                 let (side, l4) = association(*step, *tags, random, flow, &data)?;

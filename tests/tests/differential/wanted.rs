@@ -1,9 +1,14 @@
 //! Where the two gateways differ on purpose, or because the kernel is as it is. Everything else is a fault.
 
-use super::program::{Flow, Kind, Side, Step};
-use super::rename::carry;
+use egress_tests::Family;
+use egress_tests::lab::addresses::{GATEWAY_OUTSIDE, OVERLAY_ROUTER};
+use egress_tests::packet::parse_ip;
+
+use super::program::{Endpoint, Flow, Kind, Side, Step};
+use super::rename::{Rename, carry};
 use super::seen::Seen;
 use super::world::Outcome;
+use crate::wire::of;
 
 /// A difference and why it is right.
 pub(super) struct Wanted {
@@ -32,12 +37,21 @@ pub(super) const WANTED: &[Wanted] = &[
         explains: |step, _, ours, kernels| step.is(Kind::Redirect) && kernels.is_empty() && ours.len() == 1,
     },
     Wanted {
-        what: "IPv6 fragments have another identification",
-        why: "the kernel puts them together and cuts them anew; our gateway lets them pass as they are",
+        what: "IPv6 fragments stay as they are",
+        why: "the kernel puts them together, cuts them anew if need be, and takes the header of atomic ones away",
         explains: |step, flow, ours, kernels| {
-            let without = |all: &[Seen]| all.iter().map(|it| Seen { id: None, ..it.clone() }).collect::<Vec<_>>();
-            let sent = step.cut.as_ref().map(|it| it.id);
-            flow.pod.address.is_ipv6() && ours.iter().all(|it| it.id == sent) && without(ours) == without(kernels)
+            let whole = |it: &Seen| Seen { id: None, fragmented: false, ..it.clone() };
+            let same = ours.iter().map(whole).eq(kernels.iter().map(whole));
+            let as_sent = |it: &Seen| it.fragmented && it.id == step.cut.as_ref().map(|it| it.id);
+            flow.pod.address.is_ipv6() && same && ours.iter().all(as_sent)
+        },
+    },
+    Wanted {
+        what: "routers inside do not show",
+        why: "an error about untranslated traffic has their address as its source, which is nobody's business outside",
+        explains: |step, flow, ours, kernels| {
+            let ([ours], [kernels]) = (ours, kernels) else { return false };
+            flow.untranslated && step.is(Kind::ErrorFromInside) && same_but_for_source(ours, kernels)
         },
     },
     Wanted {
@@ -65,6 +79,19 @@ fn as_sent(step: &Step, ours: &[Seen]) -> bool {
         carry(&mut sent, 10, 0, old, old.wrapping_sub(0x100));
     }
     matches!(ours, [one] if one.side != step.side && one.packet == sent)
+}
+
+/// Whether the kernel let an error of the overlay's router out as it was, and ours has an egress address there.
+fn same_but_for_source(ours: &Seen, kernels: &Seen) -> bool {
+    let source = |it: &Seen| parse_ip(&it.packet).map(|ip| ip.source);
+    let (Some(own), Some(router)) = (source(ours), source(kernels)) else { return false };
+    let family = Family::of(router);
+    let as_wanted = router == of(OVERLAY_ROUTER, family) && own == of(GATEWAY_OUTSIDE, family);
+    let end = |address| Endpoint { address, port: 0 };
+    let mut changed = ours.clone();
+    // No packet of protocol 255 is quoted.
+    Rename { protocol: 255, from: end(own), to: end(router) }.apply(&mut changed.packet);
+    as_wanted && changed == *kernels
 }
 
 /// The entry that explains a difference.
