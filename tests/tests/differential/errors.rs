@@ -7,7 +7,7 @@ use egress_tests::lab::addresses::{OVERLAY_ROUTER, ROUTER};
 use egress_tests::packet::build::{self, Header};
 
 use super::generate::Generator;
-use super::program::{Kind, Side, on};
+use super::program::{Kind, Side};
 use super::shape::Shaped;
 use crate::wire::{icmp, of};
 
@@ -18,10 +18,7 @@ const REDIRECT: u8 = 5;
 /// A server or a router on the way says that a packet did not arrive.
 pub(super) fn from_outside(generator: &mut Generator) {
     let v4 = generator.family == Family::V4;
-    let redirect = on(Kind::Redirect) && v4 && generator.random.chance(10);
-    if !redirect && !on(Kind::ErrorFromOutside) {
-        return;
-    }
+    let redirect = v4 && generator.random.chance(10);
     error(generator, Side::Outside, if redirect { Kind::Redirect } else { Kind::ErrorFromOutside });
 }
 

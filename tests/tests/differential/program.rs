@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use egress_tests::Family;
 
-/// What a step may be about. [`on`] says which of them are generated.
+/// What a step may be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     // Protocols.
@@ -48,32 +48,6 @@ pub(super) enum Kind {
     Unsolicited,
     /// Protocols and options that must not be translated.
     NotTranslatable,
-    /// A Pod of the `snat: false` block.
-    Untranslated,
-}
-
-/// Kinds that are not generated, because our gateway drops them still.
-const NOT_YET: &[Kind] = &[
-    Kind::UdpLite,
-    Kind::Query,
-    Kind::Sctp,
-    Kind::AddressOnly,
-    Kind::Options,
-    Kind::Extensions,
-    Kind::Fragments,
-    Kind::Atomic,
-    Kind::PriorityTag,
-    Kind::LastHop,
-    Kind::TooBig,
-    Kind::ErrorFromOutside,
-    Kind::ErrorFromInside,
-    Kind::Redirect,
-    Kind::NotTranslatable,
-];
-
-/// Whether a kind is generated.
-pub(super) fn on(kind: Kind) -> bool {
-    !NOT_YET.contains(&kind)
 }
 
 /// Which side of the gateway.

@@ -7,7 +7,7 @@ use egress_tests::Family;
 use egress_tests::packet::build::Header;
 use egress_tests::packet::proto;
 
-use super::program::{Cut, Kind, Link, Side, on};
+use super::program::{Cut, Kind, Link, Side};
 use super::random::Random;
 use super::rename::{UDP_LITE, carry};
 use super::sctp;
@@ -61,13 +61,13 @@ impl Shaped {
     /// Makes it odd in none, one or more ways.
     pub(super) fn odd(mut self, random: &mut Random, side: Side) -> Self {
         let family = Family::of(self.header.source);
-        let mut may = |kind, percent| on(kind) && random.chance(percent);
-        let (zero, wrong) = (may(Kind::ZeroChecksum, 15), may(Kind::WrongChecksum, 8));
-        let (options, extensions) = (may(Kind::Options, 15), may(Kind::Extensions, 15));
+        let mut may = |percent| random.chance(percent);
+        let (zero, wrong) = (may(15), may(8));
+        let (options, extensions) = (may(15), may(15));
         // Half a handshake of SCTP is invalid for the kernel.
-        let last_hop = may(Kind::LastHop, 4) && self.header.protocol != proto::SCTP;
-        let (fragments, atomic) = (may(Kind::Fragments, 20), may(Kind::Atomic, 5));
-        let (tag, padding) = (may(Kind::PriorityTag, 5), may(Kind::Padding, 8));
+        let last_hop = may(4) && self.header.protocol != proto::SCTP;
+        let (fragments, atomic) = (may(20), may(5));
+        let (tag, padding) = (may(5), may(8));
         if zero && self.header.protocol == proto::UDP {
             self.kinds.insert(Kind::ZeroChecksum);
             self.l4[6..8].fill(0);
@@ -94,7 +94,7 @@ impl Shaped {
         // The kernel would answer about the whole datagram, our gateway about its first fragment.
         if fragments && self.header.protocol != proto::SCTP && !last_hop {
             self.cut_up(random);
-        } else if atomic && family == Family::V6 {
+        } else if atomic && family == Family::V6 && !last_hop && self.header.protocol != proto::SCTP {
             self.kinds.insert(Kind::Atomic);
             self.cut =
                 Some(Cut { id: random.next() as u32, sizes: Vec::new(), order: vec![0], early: random.chance(50) });
@@ -128,8 +128,9 @@ impl Shaped {
     fn cut_up(&mut self, random: &mut Random) {
         let mut left = self.l4.len();
         let mut sizes = Vec::new();
-        // A TCP header has 32 bytes here, or 40.
-        let mut least = 5;
+        // The first one has all headers (RFC 7112); that of TCP has 32 bytes here, or 40.
+        let early = random.chance(30);
+        let mut least = 5 + if early { self.header.extensions.iter().map(|it| it.1.len() / 8).sum() } else { 0 };
         while sizes.len() < 6 && left >= (least + 1) * 8 {
             let size = random.between(least, ((left - 1) / 8).min(LARGEST / 8)) * 8;
             sizes.push(size);
@@ -147,6 +148,6 @@ impl Shaped {
         }
         self.kinds.insert(Kind::Fragments);
         self.header.dont_fragment = false;
-        self.cut = Some(Cut { id: random.next() as u32, sizes, order, early: random.chance(30) });
+        self.cut = Some(Cut { id: random.next() as u32, sizes, order, early });
     }
 }

@@ -107,12 +107,14 @@ fn udp_lite(from: Endpoint, to: Endpoint, coverage: u16, data: &[u8]) -> Vec<u8>
     datagram
 }
 
-/// GRE wants a header that says version 0; ESP an SPI and a number, which random bytes are.
+/// At least 16 bytes; GRE wants a header that says version 0, ESP an SPI and a number, which random bytes are.
 fn plain(protocol: u8, mut data: Vec<u8>) -> Vec<u8> {
-    if protocol == 47 {
-        data.splice(0..0, [0, 0, 8, 0]);
-    } else if data.len() < 16 {
-        data.resize(16, 0x33);
+    data.resize(data.len().max(16), 0x33);
+    match protocol {
+        47 => data[..4].copy_from_slice(&[0, 0, 8, 0]),
+        // AH in front of nothing: the kernel would track what stands behind it.
+        51 => data[..2].copy_from_slice(&[59, 2]),
+        _ => {}
     }
     data
 }

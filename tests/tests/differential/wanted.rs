@@ -2,11 +2,11 @@
 
 use egress_tests::Family;
 use egress_tests::lab::addresses::{GATEWAY_OUTSIDE, OVERLAY_ROUTER};
-use egress_tests::packet::parse_ip;
+use egress_tests::packet::{parse_ip, proto};
 
 use super::program::{Endpoint, Flow, Kind, Side, Step};
 use super::rename::{Rename, carry};
-use super::seen::Seen;
+use super::seen::{Seen, Sum};
 use super::world::Outcome;
 use crate::wire::of;
 
@@ -60,6 +60,27 @@ pub(super) const WANTED: &[Wanted] = &[
         explains: |step, flow, ours, kernels| flow.untranslated && kernels.is_empty() && as_sent(step, ours),
     },
     Wanted {
+        what: "a wrong SCTP checksum stays wrong",
+        why: "the kernel's NAT computes it anew and so hides that the packet was damaged",
+        explains: |step, flow, ours, kernels| {
+            let ([ours], [kernels]) = (ours, kernels) else { return false };
+            let right = Seen { checksums: (ours.checksums.0, Sum::Right), ..ours.clone() };
+            flow.protocol == proto::SCTP
+                && step.is(Kind::WrongChecksum)
+                && ours.checksums.1 == Sum::Wrong
+                && right == *kernels
+        },
+    },
+    Wanted {
+        what: "answers of our own are plain",
+        why: "the kernel copies some bits of the TOS into them, lets them be cut, and makes up IPv6 flow labels",
+        explains: |step, _, ours, kernels| {
+            let ([ours], [kernels]) = (ours, kernels) else { return false };
+            let answered = step.side == Side::Outside && (step.is(Kind::LastHop) || step.is(Kind::TooBig));
+            answered && is_plain(&ours.packet) && plain(ours) == plain(kernels)
+        },
+    },
+    Wanted {
         what: "a FIN opens a flow",
         why: "the kernel calls it invalid; our gateway lost the flow, and the two ends want to be told of the end",
         explains: |step, _, ours, kernels| {
@@ -79,6 +100,23 @@ fn as_sent(step: &Step, ours: &[Seen]) -> bool {
         carry(&mut sent, 10, 0, old, old.wrapping_sub(0x100));
     }
     matches!(ours, [one] if one.side != step.side && one.packet == sent)
+}
+
+/// Network control and Don't Fragment, or no flow label.
+fn is_plain(packet: &[u8]) -> bool {
+    if packet[0] >> 4 == 6 { packet[..4] == [0x60, 0, 0, 0] } else { packet[1] == 0xc0 && packet[6] == 0x40 }
+}
+
+/// Without what makes an answer plain.
+fn plain(answer: &Seen) -> Seen {
+    let mut packet = answer.packet.clone();
+    if packet[0] >> 4 == 6 {
+        packet[1..4].fill(0);
+    } else {
+        (packet[1], packet[6]) = (0xc0, 0x40);
+        packet[10..12].fill(0);
+    }
+    Seen { packet, ..answer.clone() }
 }
 
 /// Whether the kernel let an error of the overlay's router out as it was, and ours has an egress address there.

@@ -126,14 +126,15 @@ impl<'lab> World<'lab> {
         let pieces = step.cut.as_ref().map_or_else(|| vec![packet.clone()], |it| cut(&packet, it));
         let (injector, to, from) = match step.side {
             Side::Inside => (&self.injectors.0, mac::GATEWAY_INSIDE, mac::OVERLAY),
-            Side::Outside => (&self.injectors.1, mac::GATEWAY_OUTSIDE, mac::ROUTER),
+            Side::Outside => (&self.injectors.1, mac::GATEWAY_OUTSIDE, neighbour(&packet)),
         };
         for piece in pieces {
             injector.send(&framed(ethernet(to, from, &piece), step.link))?;
         }
         self.barrier()?;
         let (inside, outside) = (came_out(self.taps.0.take()), came_out(self.taps.1.take()));
-        if step.side == Side::Inside {
+        // What is said once needs no egress endpoint, and protocol 51 has the same for all Pods.
+        if step.side == Side::Inside && !step.is(Kind::NotTranslatable) {
             self.learn(step.flow, flow, &outside)?;
         }
         let rename = self.rename(step.flow, flow);
@@ -184,6 +185,13 @@ fn quiet(lab: &Lab) -> Result<()> {
                  }\n\
                  }\n";
     [&lab.node, &lab.router.ns, &lab.server.ns].into_iter().try_for_each(|ns| ns.feed("nft -f -", rules).map(drop))
+}
+
+/// Who on the external network sends a packet to the gateway.
+fn neighbour(packet: &[u8]) -> [u8; 6] {
+    let source = parse_ip(packet).map(|ip| ip.source);
+    let server = [SERVER.0.into(), IpAddr::from(SERVER.1)];
+    if source.is_some_and(|it| server.contains(&it)) { mac::SERVER } else { mac::ROUTER }
 }
 
 fn udp(from: (IpAddr, u16), to: (IpAddr, u16), payload: &[u8]) -> Vec<u8> {
