@@ -141,7 +141,7 @@ impl Generator {
         // On the wider link and not on the other.
         let big = self.mtu.0.max(self.mtu.1) as usize - 100 + self.random.below(60);
         // A first packet that is too big opens a flow all the same, and without ports keeps others out; the kernel forgets it.
-        let may = kind.is_none() && self.flows[index].pod.port != 0;
+        let may = self.talks[index].left && self.flows[index].pod.port != 0;
         let length = if may && self.random.chance(8) { big } else { length };
         let length = if self.random.chance(10) { length + 2000 } else { length };
         let Some(said) = self.talks[index].next(&mut self.random, &self.flows[index], length) else {
@@ -203,6 +203,8 @@ impl Generator {
     pub(super) fn say(&mut self, index: usize, side: Side, what: String, shaped: Shaped) {
         let packet = shaped.header.packet(&shaped.l4);
         let Shaped { header, l4, kinds, cut, link } = shaped;
+        let stays = [Kind::LastHop, Kind::TooBig].iter().any(|it| kinds.contains(it));
+        self.talks[index].left |= side == Side::Inside && !stays;
         self.talks[index].last[usize::from(side == Side::Outside)] = Some((header, l4));
         self.steps.push(Step { what, kinds, flow: index, side, packet, cut, link });
     }

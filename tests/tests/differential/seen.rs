@@ -4,7 +4,7 @@ use std::fmt;
 
 use egress_tests::capture::Captured;
 use egress_tests::packet::checksum::{Verdict, check, sum};
-use egress_tests::packet::{Ip, parse_ip, proto};
+use egress_tests::packet::{Fragment, parse_ip, proto};
 
 use super::fragments::Whole;
 use super::program::{Side, hex};
@@ -63,13 +63,21 @@ fn checksums(packet: &[u8]) -> (Sum, Sum) {
     (verdicts.header.into(), transport)
 }
 
-/// A quote is cut, so nobody can tell what its SCTP checksum should be; the kernel writes what would be right if it were
-/// not.
-fn forget_quoted_crc(packet: &mut [u8], ip: &Ip, at: usize) {
-    let Some(crc) = packet.get_mut(at..at + 4) else { return };
-    let old = sum(crc);
-    crc.fill(0);
-    carry(packet, ip.l4_offset + 2, ip.protocol, old, 0);
+/// Zero in the place of an SCTP checksum: how it is was noted. A quote is cut, so nobody can tell what its own should be;
+/// the kernel writes what would be right if it were not.
+pub(super) fn forget_crc(packet: &mut [u8]) {
+    let Some(ip) = parse_ip(packet) else { return };
+    if ip.protocol == proto::SCTP && matches!(ip.fragment, None | Some(Fragment { offset: 0, .. })) {
+        if let Some(crc) = packet.get_mut(ip.l4_offset + 8..ip.l4_offset + 12) {
+            crc.fill(0);
+        }
+    } else if let Some(quoted) = ip.quoted.as_ref().filter(|it| it.protocol == proto::SCTP) {
+        let at = ip.l4_offset + 8 + quoted.l4_offset + 8;
+        let Some(crc) = packet.get_mut(at..at + 4) else { return };
+        let old = sum(crc);
+        crc.fill(0);
+        carry(packet, ip.l4_offset + 2, ip.protocol, old, 0);
+    }
 }
 
 impl Seen {
@@ -91,12 +99,7 @@ impl Seen {
             packet[4..6].fill(0);
             carry(&mut packet, 10, 0, old, 0);
         }
-        if ip.protocol == proto::SCTP && checksums.1 != Sum::Unknown {
-            packet[ip.l4_offset + 8..ip.l4_offset + 12].fill(0);
-        }
-        if let Some(quoted) = ip.quoted.as_ref().filter(|it| it.protocol == proto::SCTP) {
-            forget_quoted_crc(&mut packet, &ip, ip.l4_offset + 8 + quoted.l4_offset + 8);
-        }
+        forget_crc(&mut packet);
         Some(Self {
             side,
             macs: (ethernet.to, ethernet.from),

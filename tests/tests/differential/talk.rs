@@ -38,13 +38,15 @@ pub(super) struct Talk {
     pub(super) script: Script,
     pub(super) begun: bool,
     pub(super) over: bool,
+    /// Something of it has left the gateway.
+    pub(super) left: bool,
     /// The last packet from inside and from outside.
     pub(super) last: [Option<(Header, Vec<u8>)>; 2],
 }
 
 impl Talk {
     pub(super) fn new(script: Script) -> Self {
-        Self { script, begun: false, over: false, last: [None, None] }
+        Self { script, begun: false, over: false, left: false, last: [None, None] }
     }
 
     /// The next packet; `None` when all is said.

@@ -6,7 +6,7 @@ use egress_tests::packet::{parse_ip, proto};
 
 use super::program::{Endpoint, Flow, Kind, Side, Step};
 use super::rename::{Rename, carry};
-use super::seen::{Seen, Sum};
+use super::seen::{Seen, Sum, forget_crc};
 use super::world::Outcome;
 use crate::wire::of;
 
@@ -49,9 +49,9 @@ pub(super) const WANTED: &[Wanted] = &[
     Wanted {
         what: "routers inside do not show",
         why: "an error about untranslated traffic has their address as its source, which is nobody's business outside",
-        explains: |step, flow, ours, kernels| {
-            let ([ours], [kernels]) = (ours, kernels) else { return false };
-            flow.untranslated && step.is(Kind::ErrorFromInside) && same_but_for_source(ours, kernels)
+        explains: |step, flow, ours, _| {
+            let [ours] = ours else { return false };
+            flow.untranslated && step.is(Kind::ErrorFromInside) && hides_router(step, ours)
         },
     },
     Wanted {
@@ -89,17 +89,23 @@ pub(super) const WANTED: &[Wanted] = &[
     },
 ];
 
-/// Whether only the packet itself came out, with a lower TTL.
-fn as_sent(step: &Step, ours: &[Seen]) -> bool {
-    let mut sent = step.packet.clone();
-    if sent[0] >> 4 == 6 {
-        sent[7] = sent[7].wrapping_sub(1);
+/// The packet with a lower TTL and otherwise as it was sent.
+fn forwarded(step: &Step) -> Vec<u8> {
+    let mut packet = step.packet.clone();
+    if packet[0] >> 4 == 6 {
+        packet[7] = packet[7].wrapping_sub(1);
     } else {
-        let old = u16::from_be_bytes([sent[8], sent[9]]);
-        sent[8] = sent[8].wrapping_sub(1);
-        carry(&mut sent, 10, 0, old, old.wrapping_sub(0x100));
+        let old = u16::from_be_bytes([packet[8], packet[9]]);
+        packet[8] = packet[8].wrapping_sub(1);
+        carry(&mut packet, 10, 0, old, old.wrapping_sub(0x100));
     }
-    matches!(ours, [one] if one.side != step.side && one.packet == sent)
+    forget_crc(&mut packet);
+    packet
+}
+
+/// Whether only the packet itself came out.
+fn as_sent(step: &Step, ours: &[Seen]) -> bool {
+    matches!(ours, [one] if one.side != step.side && one.packet == forwarded(step))
 }
 
 /// Network control and Don't Fragment, or no flow label.
@@ -119,17 +125,16 @@ fn plain(answer: &Seen) -> Seen {
     Seen { packet, ..answer.clone() }
 }
 
-/// Whether the kernel let an error of the overlay's router out as it was, and ours has an egress address there.
-fn same_but_for_source(ours: &Seen, kernels: &Seen) -> bool {
-    let source = |it: &Seen| parse_ip(&it.packet).map(|ip| ip.source);
-    let (Some(own), Some(router)) = (source(ours), source(kernels)) else { return false };
-    let family = Family::of(router);
-    let as_wanted = router == of(OVERLAY_ROUTER, family) && own == of(GATEWAY_OUTSIDE, family);
+/// Whether it is what the overlay's router said, with an egress address in the place of the router's.
+fn hides_router(step: &Step, ours: &Seen) -> bool {
+    let Some(own) = parse_ip(&ours.packet).map(|ip| ip.source) else { return false };
+    let family = Family::of(own);
     let end = |address| Endpoint { address, port: 0 };
-    let mut changed = ours.clone();
+    let mut packet = ours.packet.clone();
     // No packet of protocol 255 is quoted.
-    Rename { protocol: 255, from: end(own), to: end(router) }.apply(&mut changed.packet);
-    as_wanted && changed == *kernels
+    let rename = Rename { protocol: 255, from: end(own), to: end(of(OVERLAY_ROUTER, family)) };
+    rename.apply(&mut packet);
+    own == of(GATEWAY_OUTSIDE, family) && ours.side == Side::Outside && packet == forwarded(step)
 }
 
 /// The entry that explains a difference.
