@@ -60,6 +60,10 @@ fn quotes_inside<F: Maps + Wire>(skb: Skb) -> bool {
     if protocol != F::ICMP {
         return false;
     }
+    // A later fragment begins with data, whatever that looks like.
+    if !F::V6 && skb.read::<[u8; 2]>(ETHERNET + 6).is_ok_and(|it| it[0] & 0x1f != 0 || it[1] != 0) {
+        return false;
+    }
     let icmp = ETHERNET + if F::V6 { F::HEADER } else { u32::from(first & 0xf) * 4 };
     let Ok(kind) = Copied(skb).read::<u8>(icmp) else { return true };
     if icmp_kind::<F>(kind) != Kind::Error {
