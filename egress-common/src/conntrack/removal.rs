@@ -141,8 +141,9 @@ fn ends<F: Family>(protocol: u8, out: &Half<F>, back: &Half<F>, now: u32, why: W
     }
 }
 
+/// Whether a reply half is that of the flow with this outbound key.
 #[inline(always)]
-fn belongs<F: Family>(back: &Half<F>, key: &FlowKey<F::Addr>) -> bool {
+pub(crate) fn belongs<F: Family>(back: &Half<F>, key: &FlowKey<F::Addr>) -> bool {
     back.nat_addr == key.saddr && back.word.port == key.sport
 }
 

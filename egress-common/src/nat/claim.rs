@@ -13,6 +13,7 @@ use crate::{
         family::{Family, V4, V6},
         flow::{FlowKey, Word, state},
     },
+    conntrack::removal::belongs,
     verdict::Drop,
 };
 
@@ -101,6 +102,10 @@ pub fn open<F: Pool, S: FlowStore<F>>(
         match found {
             Insert::Done => return forward(store, key, &reply, seen, now, tries),
             Insert::Full => return Err(Refused { reason: Drop::TableFull, tries }),
+            // Another CPU opens this very flow: without ports there is nothing else to claim for it.
+            Insert::Exists if tried == 1 && store.get(&reply).is_some_and(|half| belongs::<F>(&half, key)) => {
+                return adopt(store, key, tries);
+            }
             Insert::Exists => {}
         }
         reply.dport = 0;
@@ -166,13 +171,19 @@ fn forward<F: Pool, S: FlowStore<F>>(
         }
         Insert::Exists => {
             store.remove(reply);
-            match store.get(key) {
-                Some(winner) if !winner.word.dying() => {
-                    Ok(Opened { nat_addr: winner.nat_addr, port: winner.word.port, tries, adopted: true })
-                }
-                _ => Err(Refused { reason: Drop::FlowBusy, tries }),
-            }
+            adopt(store, key, tries)
         }
+    }
+}
+
+/// The flow that another CPU opened.
+#[inline(always)]
+fn adopt<F: Family, S: FlowStore<F>>(store: &S, key: &FlowKey<F::Addr>, tries: u32) -> Result<Opened<F>, Refused> {
+    match store.get(key) {
+        Some(winner) if !winner.word.dying() => {
+            Ok(Opened { nat_addr: winner.nat_addr, port: winner.word.port, tries, adopted: true })
+        }
+        _ => Err(Refused { reason: Drop::FlowBusy, tries }),
     }
 }
 

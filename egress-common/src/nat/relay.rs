@@ -87,10 +87,15 @@ fn requote<F: Family<Addr: Plain>, P: Packet>(
             let ports = if matches!(quoted, End::Source) { 2 } else { 4 };
             let behind = quote.l4_len.saturating_sub(ports) & 0xffff;
             let old: [u8; 4] = packet.read(at)?;
-            let crc = packet.crc_diff(old_port.to_be_bytes(), port.to_be_bytes(), behind);
-            let new = (u32::from_le_bytes(old) ^ crc).to_le_bytes();
-            packet.write(at, new)?;
-            diff(u32::from_ne_bytes(old), u32::from_ne_bytes(new))
+            // RFC 9653, as in `rewrite`.
+            if old == [0; 4] {
+                0
+            } else {
+                let crc = packet.crc_diff(old_port.to_be_bytes(), port.to_be_bytes(), behind);
+                let new = (u32::from_le_bytes(old) ^ crc).to_le_bytes();
+                packet.write(at, new)?;
+                diff(u32::from_ne_bytes(old), u32::from_ne_bytes(new))
+            }
         }
         _ => 0,
     };

@@ -128,10 +128,14 @@ fn crc<F: Family, P: Packet>(packet: &mut P, at: u32, to: &Rewrite<F>) -> Result
         End::Destination => 4,
     };
     let old: [u8; 4] = packet.read(at)?;
-    let change =
-        packet.crc_diff(to.old_port.to_be_bytes(), to.new_port.to_be_bytes(), to.l4_len.saturating_sub(ports) & 0xffff);
-    let new = (u32::from_le_bytes(old) ^ change).to_le_bytes();
-    packet.write(at, new)?;
+    let mut new = old;
+    // RFC 9653: 0 says that both ends agreed to do without.
+    if old != [0; 4] {
+        let behind = to.l4_len.saturating_sub(ports) & 0xffff;
+        let change = packet.crc_diff(to.old_port.to_be_bytes(), to.new_port.to_be_bytes(), behind);
+        new = (u32::from_le_bytes(old) ^ change).to_le_bytes();
+        packet.write(at, new)?;
+    }
     let of_port = diff(u32::from(to.old_port.to_be()), u32::from(to.new_port.to_be()));
     packet.sum_uncovered(fold_add(of_port, diff(u32::from_ne_bytes(old), u32::from_ne_bytes(new))));
     Ok(())

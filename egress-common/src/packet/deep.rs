@@ -7,7 +7,7 @@ use super::{
     header::{ETHERNET, proto},
     options::acceptable,
     parse::{Kind, Parse, Parsed},
-    transport::{Layout, bare, layout, rare_ports, transport},
+    transport::{Layout, bare, layout, rare_ports, segment_len, transport},
 };
 use crate::{
     abi::family::{Family, V4, V6},
@@ -64,6 +64,8 @@ fn protocol<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>, refused: b
         let read = match (layout::<F>(parsed.proto, 0), parsed.proto) {
             (Layout::Bare, number) => {
                 parsed.kind = if bare::<F>(number) { Kind::Bare } else { Kind::Other(Drop::Protocol) };
+                // Of a tunnel's super-packet, at least: how long its inner headers are is not known here.
+                segment_len(packet, parsed, 0);
                 Ok(())
             }
             (Layout::Id(_), _) | (_, proto::TCP | proto::UDP) => transport(packet, parsed),

@@ -161,8 +161,9 @@ pub const fn query<F: Family>(kind: u8) -> u16 {
     }
 }
 
+/// The longest packet that a super-packet is cut into.
 #[inline(always)]
-fn segment_len<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>, l4_header: u32) {
+pub(super) fn segment_len<F: Family, P: Packet>(packet: &P, parsed: &mut Parsed<F>, l4_header: u32) {
     let gso = packet.gso_size();
     if gso != 0 {
         parsed.wire_len = parsed.l4 - ETHERNET + l4_header + gso;

@@ -7,6 +7,7 @@ use egress_common::{
         flow::{OUT, seen},
         hop::flags,
     },
+    delivery::{Way, way},
     nat::{claim, rewrite::End},
     packet::{header::proto, parse::Kind},
     policy,
@@ -22,7 +23,7 @@ use crate::{
     count,
     ctx::skb::Skb,
     events,
-    fib::{Leg, next_hop},
+    fib::{self, Leg, next_hop},
     store::{Policy, Table},
 };
 
@@ -84,18 +85,23 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
         return untranslated(skb, packet, config, End::Source, now);
     }
     let leg = Leg::of::<F>(config, End::Source);
-    match next_hop::<F>(skb, &packet.src, &packet.dst, &leg, now) {
+    let hop = match next_hop::<F>(skb, &packet.src, &packet.dst, &leg, now) {
         // SAFETY: the slot belongs to this CPU.
-        Ok(hop) if unsafe { (*hop).flags } & flags::BACK != 0 => {
-            count::add(Counter::Untranslated, 1);
-            return TC_ACT_OK;
-        }
-        Ok(_) => {}
+        Ok(hop) => unsafe { &*hop },
         Err(reason) => return count::drop(reason),
+    };
+    if hop.flags & flags::BACK != 0 {
+        count::add(Counter::Untranslated, 1);
+        return TC_ACT_OK;
     }
     match packet.kind {
         Kind::Ports if packet.proto == proto::TCP && packet.seen & seen::RST != 0 => count::drop(Drop::RstNoFlow),
-        Kind::Ports | Kind::Query | Kind::Bare if packet.ttl <= 1 => count::to_stack(),
+        // What will not leave opens no flow.
+        Kind::Ports | Kind::Query | Kind::Bare
+            if way(packet, End::Source, &fib::facts(hop, now), leg.mode) == Way::Untouched =>
+        {
+            count::to_stack()
+        }
         Kind::Ports | Kind::Query | Kind::Bare => TRANSLATE,
         Kind::Tail => EARLY,
         Kind::Other(reason) => count::drop(reason),
