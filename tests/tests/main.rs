@@ -7,6 +7,7 @@ mod allocation;
 mod bpftool;
 mod capabilities;
 mod commands;
+mod conformance;
 mod differential;
 mod errors;
 mod expiry;
