@@ -20,7 +20,8 @@ fn every_test_named_in_the_page_exists() -> Result<()> {
     let output = list.args(["--list", "--format", "terse"]).output().context("list the tests")?;
     let text = String::from_utf8(output.stdout)?;
     let tests: Vec<&str> = text.lines().filter_map(|line| line.strip_suffix(": test")).collect();
-    let there = |name: &&str| tests.iter().any(|test| test == name || (name.ends_with("::") && test.starts_with(*name)));
+    let there =
+        |name: &&str| tests.iter().any(|test| test == name || (name.ends_with("::") && test.starts_with(*name)));
     let missing: Vec<_> = named().into_iter().filter(|name| !there(name)).collect();
     ensure!(named().len() > 30 && tests.len() > 90, "{} names, {} tests", named().len(), tests.len());
     ensure!(missing.is_empty(), "{missing:?}");

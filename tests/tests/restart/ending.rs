@@ -89,6 +89,8 @@ fn detach_takes_everything_away_and_the_guard_last() -> Result<()> {
         }
         assert!(!pins(&lab)?.exists() && !status.exists());
         let outside = lab.capture_external()?;
+        // The programs go a moment after their links: what still gets through is not to be refused.
+        let _server = udp::Server::start(&lab.far.ns, SocketAddr::new(lab.far.addr(Family::V4), PORT))?;
         let socket = udp::connect_in(&pod.ns, Call::to(lab.far.addr(Family::V4), PORT))?;
         eventually("a packet leaves untranslated", FOLLOW, || {
             socket.send(b"bare")?;
