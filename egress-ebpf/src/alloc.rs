@@ -27,8 +27,8 @@ pub(crate) trait Allocate: Maps {
     fn choose_apart(src: &Self::Addr, not: Option<u32>) -> Option<u32>;
     /// See [`search`].
     fn search_apart(reply: &mut FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> (Insert, u32);
-    /// See [`claim_port`].
-    fn claim_apart(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> Insert;
+    /// See [`claim_port`]. The keys are those that are being searched for.
+    fn claim_apart(now: u32) -> Insert;
 }
 
 macro_rules! family {
@@ -42,13 +42,21 @@ macro_rules! family {
 
             #[inline(always)]
             fn search_apart(reply: &mut FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> (Insert, u32) {
-                let found = $search(reply, core::ptr::from_ref(key).cast_mut(), now);
+                let Some(wanted) = Self::wanted() else { return (Insert::Full, 0) };
+                // SAFETY: the slot belongs to this CPU.
+                unsafe {
+                    (*wanted)[0] = *reply;
+                    (*wanted)[1] = *key;
+                }
+                let found = $search(now);
+                // SAFETY: as above.
+                reply.dport = unsafe { (*wanted)[0].dport };
                 (insert(found >> TRIES_BITS), found & ((1 << TRIES_BITS) - 1))
             }
 
             #[inline(always)]
-            fn claim_apart(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> Insert {
-                insert($claim(core::ptr::from_ref(reply).cast_mut(), core::ptr::from_ref(key).cast_mut(), now))
+            fn claim_apart(now: u32) -> Insert {
+                insert($claim(now))
             }
         }
 
@@ -62,23 +70,15 @@ macro_rules! family {
         /// See [`Allocate::search_apart`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $search(
-            reply: *mut FlowKey<<$family as Family>::Addr>,
-            key: *mut FlowKey<<$family as Family>::Addr>,
-            now: u32,
-        ) -> u32 {
-            find::<$family>(reply, key, now)
+        extern "C" fn $search(now: u32) -> u32 {
+            find::<$family>(now)
         }
 
         /// See [`Allocate::claim_apart`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $claim(
-            reply: *mut FlowKey<<$family as Family>::Addr>,
-            key: *mut FlowKey<<$family as Family>::Addr>,
-            now: u32,
-        ) -> u32 {
-            claim::<$family>(reply, key, now)
+        extern "C" fn $claim(now: u32) -> u32 {
+            claim::<$family>(now)
         }
     };
 }
@@ -119,20 +119,20 @@ fn best<F: Allocate>(src: *mut F::Addr, not: u32) -> u32 {
 }
 
 #[inline(always)]
-fn find<F: Allocate>(reply: *mut FlowKey<F::Addr>, key: *mut FlowKey<F::Addr>, now: u32) -> u32 {
-    // SAFETY: the verifier holds callers of a global function to valid pointers or null.
-    let (Some(reply), Some(key), Some(config)) = (unsafe { reply.as_mut() }, unsafe { key.as_ref() }, config()) else {
+fn find<F: Allocate>(now: u32) -> u32 {
+    let (Some(wanted), Some(config)) = (F::wanted(), config()) else {
         return number(Insert::Full) << TRIES_BITS;
     };
+    // SAFETY: the slot belongs to this CPU.
+    let [reply, key, _] = unsafe { &mut *wanted };
     let (outcome, tries) = search(&mut Table::<F>::new(Now { ns: 0, s: now }), config, reply, key, now);
     number(outcome) << TRIES_BITS | tries
 }
 
 #[inline(always)]
-fn claim<F: Allocate>(reply: *mut FlowKey<F::Addr>, key: *mut FlowKey<F::Addr>, now: u32) -> u32 {
+fn claim<F: Allocate>(now: u32) -> u32 {
+    let Some(wanted) = F::wanted() else { return number(Insert::Full) };
     // SAFETY: as above.
-    let (Some(reply), Some(key)) = (unsafe { reply.as_ref() }, unsafe { key.as_ref() }) else {
-        return number(Insert::Full);
-    };
+    let [reply, key, _] = unsafe { &*wanted };
     number(claim_port(&mut Table::<F>::new(Now { ns: 0, s: now }), reply, key, now))
 }

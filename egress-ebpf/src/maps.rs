@@ -89,6 +89,14 @@ pub(crate) static SCRATCH4: PerCpuArray<FlowValue<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH6: PerCpuArray<FlowValue<V6>, 1> = PerCpuArray::new();
 
+/// The flow for which a port is looked for (its reply key and its own), and the key of one that is in the way. In a map: old
+/// kernels (6.1) take no argument's memory as a map's key, and there is no stack for copies.
+#[btf_map]
+pub(crate) static WANTED4: PerCpuArray<[FlowKey4; 3], 1> = PerCpuArray::new();
+/// As `WANTED4`.
+#[btf_map]
+pub(crate) static WANTED6: PerCpuArray<[FlowKey6; 3], 1> = PerCpuArray::new();
+
 /// Datagrams of which the first fragment passed. Whoever evicts one of them has opened as many flows.
 #[btf_map]
 pub(crate) static FRAGS4: LruHashMap<DatagramKey<A4>, Datagram, DATAGRAMS> = LruHashMap::new();
@@ -148,6 +156,8 @@ pub(crate) trait Maps: Pool + Deep + Quoted {
     fn exhausted() -> &'static LruHashMap<FlowKey<Self::Addr>, u64, EXHAUSTED>;
     /// This CPU's `SCRATCH4` or `SCRATCH6`.
     fn scratch() -> Option<*mut FlowValue<Self>>;
+    /// This CPU's `WANTED4` or `WANTED6`.
+    fn wanted() -> Option<*mut [FlowKey<Self::Addr>; 3]>;
     /// The slot of a destination on this CPU.
     fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>>;
     /// `FRAGS4` or `FRAGS6`.
@@ -171,8 +181,8 @@ pub(crate) trait Maps: Pool + Deep + Quoted {
 }
 
 macro_rules! family {
-    ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $hops:ident,
-     $frags:ident, $early:ident, $held:ident) => {
+    ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $wanted:ident,
+     $hops:ident, $frags:ident, $early:ident, $held:ident) => {
         impl Maps for $family {
             #[inline(always)]
             fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS> {
@@ -206,6 +216,11 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn wanted() -> Option<*mut [FlowKey<Self::Addr>; 3]> {
+                $wanted.get_ptr_mut(0)
+            }
+
+            #[inline(always)]
             fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>> {
                 $hops.get_ptr_mut(slot(addr))
             }
@@ -228,8 +243,8 @@ macro_rules! family {
     };
 }
 
-family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, HOPS4, FRAGS4, EARLY4, HELD4);
-family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, HOPS6, FRAGS6, EARLY6, HELD6);
+family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, WANTED4, HOPS4, FRAGS4, EARLY4, HELD4);
+family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, WANTED6, HOPS6, FRAGS6, EARLY6, HELD6);
 
 /// Cache slot of a destination: cheap, spread over the low bits where neighbouring addresses differ.
 #[inline(always)]

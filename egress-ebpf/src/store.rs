@@ -42,6 +42,17 @@ impl Now {
     }
 }
 
+/// A key that a global function was given, on its own stack: old kernels (6.1) take no argument's memory as a map's key.
+///
+/// # Safety
+///
+/// The pointer is valid or null.
+#[inline(always)]
+pub(crate) unsafe fn own<K: Copy>(key: *const K) -> Option<K> {
+    // SAFETY: the caller's promise.
+    unsafe { key.as_ref() }.copied()
+}
+
 /// The half that carries the packet in hand.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<F: Family> {
@@ -149,9 +160,16 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     #[inline(always)]
     fn insert_new(&mut self, key: &FlowKey<F::Addr>, nat_addr: F::Addr, word: Word, now: u32) -> Insert {
         let Some(value) = F::scratch() else { return Insert::Full };
-        // SAFETY: the scratch value belongs to this CPU.
+        // SAFETY: the scratch value belongs to this CPU; an address is one word or four. Counters and padding are zero in it from the
+        // beginning. As a whole the value would be put together on the stack, by calls.
         let value = unsafe {
-            value.write(FlowValue::new(nat_addr, word, now));
+            for i in 0..size_of::<F::Addr>() / 4 {
+                let part = (&raw const nat_addr).cast::<u32>().add(i).read_unaligned();
+                (&raw mut (*value).nat_addr).cast::<u32>().add(i).write(part);
+            }
+            (*value).word = word;
+            (*value).last_seen = now;
+            (*value).created = now;
             &*value
         };
         let flags = if broken::CLAIM { 0 } else { u64::from(BPF_NOEXIST) };
@@ -200,8 +218,8 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     }
 
     #[inline(always)]
-    fn claim(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, now: u32) -> Insert {
-        F::claim_apart(reply, key, now)
+    fn claim(&mut self, _reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, now: u32) -> Insert {
+        F::claim_apart(now)
     }
 
     #[inline(always)]
@@ -209,8 +227,13 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
         let Some(back) = self.get(reply).filter(|half| half.word.seen & (seen::FIN | seen::RST) != 0) else {
             return false;
         };
-        let key = reply.original(back.nat_addr, back.word.port);
-        let removed = removal::remove(self, &key, now, Why::Reclaim) == Outcome::Removed;
+        let Some(wanted) = F::wanted() else { return false };
+        // SAFETY: the slot belongs to this CPU.
+        let key = unsafe {
+            (*wanted)[2] = reply.original(back.nat_addr, back.word.port);
+            &(*wanted)[2]
+        };
+        let removed = removal::remove(self, key, now, Why::Reclaim) == Outcome::Removed;
         count::add(Counter::FlowsReclaimed, u64::from(removed));
         removed
     }

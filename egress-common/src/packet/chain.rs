@@ -31,15 +31,11 @@ pub(super) struct Chain {
 pub(super) fn chain<P: Packet>(packet: &P, first: u8, at: u32, end: u32) -> Result<Chain, Drop> {
     let mut found = Chain { proto: first, l4: at, piece: Piece::default(), refused: false };
     let (mut refused, mut more, mut fragments) = (0, 0, 0);
-    for i in 0..=MOST_HEADERS {
-        found.refused = refused != 0;
-        found.piece.more = more != 0;
-        if !extends(found.proto) || found.piece.at != 0 {
-            return Ok(found);
-        }
-        if i == MOST_HEADERS {
-            break;
-        }
+    if !extends(first) {
+        return Ok(found);
+    }
+    // The way out stands last: old kernels (6.1) refuse a loop whose end falls through into its beginning.
+    for i in 0..MOST_HEADERS {
         let header: Short = packet.read(found.l4).map_err(malformed)?;
         let len = if found.proto == proto::FRAGMENT { 8 } else { (u32::from(header.first[1]) + 1) * 8 };
         if found.l4 + len > end {
@@ -66,6 +62,11 @@ pub(super) fn chain<P: Packet>(packet: &P, first: u8, at: u32, end: u32) -> Resu
         (found.piece.id, found.piece.at) = (packet.blur(found.piece.id), packet.blur(found.piece.at));
         found.piece.len = packet.blur(found.piece.len);
         (refused, more, fragments) = (packet.blur(refused), packet.blur(more), packet.blur(fragments));
+        found.refused = refused != 0;
+        found.piece.more = more != 0;
+        if !extends(found.proto) || found.piece.at != 0 {
+            return Ok(found);
+        }
     }
     found.refused = true;
     Ok(found)

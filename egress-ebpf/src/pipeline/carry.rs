@@ -238,9 +238,9 @@ macro_rules! family {
             key: *mut egress_common::abi::flow::FlowKey<<$family as egress_common::abi::family::Family>::Addr>,
         ) -> u32 {
             // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
-            if let Some(key) = unsafe { key.as_ref() } {
+            if let Some(key) = unsafe { crate::store::own(key) } {
                 let mut table = crate::store::Table::<$family>::new(Now { ns: 0, s: 0 });
-                removal::restart::<$family, _>(&mut table, key);
+                removal::restart::<$family, _>(&mut table, &key);
             }
             0
         }

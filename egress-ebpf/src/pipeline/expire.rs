@@ -20,7 +20,7 @@ use crate::{
     ctx::skb::Skb,
     maps::config,
     pipeline::Stack,
-    store::{Now, Table},
+    store::{Now, Table, own},
 };
 
 /// `expire`: how many flows were removed.
@@ -82,14 +82,14 @@ family!(V6, expire6);
 #[inline(always)]
 fn one<F: Stack>(key: *mut FlowKey<F::Addr>, revoked: u32) -> u32 {
     // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
-    let (Some(key), Some(config)) = (unsafe { key.as_ref() }, config()) else { return 0 };
+    let (Some(key), Some(config)) = (unsafe { own(key) }, config()) else { return 0 };
     let now = Now::read(config);
     let mut table = Table::<F>::new(now);
     let outcome = if key.dir == OUT {
         let why = if revoked != 0 { Why::Revoked } else { Why::Idle(&config.timeouts) };
-        remove(&mut table, key, now.s, why)
+        remove(&mut table, &key, now.s, why)
     } else {
-        remove_orphan(&mut table, key, now.s)
+        remove_orphan(&mut table, &key, now.s)
     };
     u32::from(outcome == Outcome::Removed)
 }
