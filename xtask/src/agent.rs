@@ -6,7 +6,7 @@ use anyhow::{Error, Result};
 
 use crate::{
     object,
-    setup::{self, Tools},
+    setup::{self, Scope, Tools},
     sh,
     workspace::Workspace,
 };
@@ -32,7 +32,7 @@ pub(crate) fn for_lab<'a>(command: &'a mut Command, workspace: &Workspace) -> &'
 
 /// Sets up, builds, and becomes the demo: signals then reach it and nobody else. Returns only if that fails.
 pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Error {
-    let prepared = setup::bring().and_then(|tools| build(workspace, &tools, &[]));
+    let prepared = setup::bring(Scope::NoFuzzing).and_then(|tools| build(workspace, &tools, &[]));
     if let Err(error) = prepared {
         return error;
     }

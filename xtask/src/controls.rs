@@ -58,7 +58,7 @@ const CANARY: &str = "bpftool::programs_stay_far_from_the_verifiers_limit";
 
 /// Runs them all; an error names the faults that nobody noticed.
 pub(crate) fn run(workspace: &Workspace) -> Result<ExitCode> {
-    let tools = setup::bring()?;
+    let tools = setup::bring(setup::Scope::NoFuzzing)?;
     agent::build(workspace, &tools, &[])?;
     let good = workspace.target.join("controls/good.o");
     keep(&workspace.object(), &good)?;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod controls;
+mod fuzz;
 mod object;
 mod setup;
 mod sh;
@@ -10,7 +11,7 @@ mod test;
 mod toolchain;
 mod workspace;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -48,12 +49,23 @@ enum Task {
     Test {
         /// Run only the tests whose name contains this
         filter: Option<String>,
-        /// Leave out the release build and the root tests
+        /// Leave out fuzzing, the release build and the root tests
         #[arg(long)]
         quick: bool,
     },
     /// Show that tests catch deliberately broken builds of the BPF object
     Controls,
+    /// Set up, build the fuzz targets and run one, or each, for a while
+    Fuzz {
+        /// `parse`, `rewrite`…: a file in tests/fuzz/fuzz_targets
+        target: Option<String>,
+        /// How long for each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Run only this input, once
+        #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "seconds")]
+        input: Option<PathBuf>,
+    },
     /// Set up, build and run the demo; further arguments are the demo's
     Demo {
         /// Arguments of the demo
@@ -77,7 +89,7 @@ fn run(task: Task) -> Result<ExitCode> {
     match task {
         Task::Setup { check: true } => return setup::check(),
         Task::Setup { check: false } => {
-            setup::bring()?;
+            setup::bring(setup::Scope::Everything)?;
         }
         Task::BuildEbpf { features } => {
             object::build(&workspace, &setup::find()?, &features)?;
@@ -89,6 +101,7 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Test { filter, quick } => return Ok(test::run(&workspace, filter.as_deref(), quick)),
         Task::Controls => return controls::run(&workspace),
+        Task::Fuzz { target, seconds, input } => fuzz::by_hand(&workspace, target, seconds, input.as_deref())?,
         Task::Demo { args } => return Err(agent::demo(&workspace, &args)),
     }
     Ok(ExitCode::SUCCESS)

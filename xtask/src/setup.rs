@@ -1,7 +1,8 @@
 //! Brings what build, tests and demo need: looks, says what is missing and how it will come, then does it.
 
-mod linker;
+mod cached;
 mod plan;
+mod programs;
 
 use std::{
     fs,
@@ -11,53 +12,52 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use self::plan::{Platform, State, Task};
+use self::{
+    plan::{Platform, State, Task},
+    programs::{CARGO_FUZZ, LINKER, LLVM_PREFIX},
+};
 use crate::{
     sh,
     toolchain::{self, Candidates, Toolchain},
 };
 
-/// What a BPF build uses.
+/// What builds use.
 pub(crate) struct Tools {
-    /// The compiler.
+    /// The compiler for BPF.
     pub(crate) toolchain: Toolchain,
     /// bpf-linker 0.13.
     pub(crate) linker: PathBuf,
+    /// cargo-fuzz 0.13, if it is there.
+    pub(crate) cargo_fuzz: Option<PathBuf>,
 }
 
-/// Programs that build, tests and demo run, and Debian's package of each.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("bpftool", "bpftool"),
-    ("ethtool", "ethtool"),
-    ("ip", "iproute2"),
-    ("tc", "iproute2"),
-    ("ping", "iputils-ping"),
-    ("iptables", "iptables"),
-    ("ip6tables", "iptables"),
-    ("nft", "nftables"),
-    ("sysctl", "procps"),
-    ("tcpdump", "tcpdump"),
-    ("nsenter", "util-linux"),
-];
+/// What to set up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All that there is.
+    Everything,
+    /// The demo, the controls and the quick tests do not wait for what only the fuzz targets need.
+    NoFuzzing,
+}
 
 /// `setup --check`: only says what is missing.
 pub(crate) fn check() -> Result<ExitCode> {
-    let (state, _) = look()?;
+    let (state, _) = look(Scope::Everything)?;
     let tasks = plan::plan(&state)?;
     report(&state, &tasks);
     Ok(if tasks.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `setup`: brings what is missing, and hands back the tools of the BPF build.
-pub(crate) fn bring() -> Result<Tools> {
-    let (mut state, mut tools) = look()?;
+/// `setup`: brings what is missing, and hands back the tools.
+pub(crate) fn bring(scope: Scope) -> Result<Tools> {
+    let (mut state, mut tools) = look(scope)?;
     let tasks = plan::plan(&state)?;
     report(&state, &tasks);
     for task in tasks.iter().filter(|task| !task.by_hand) {
         sh::step(task.what, || task.commands.iter().try_for_each(|argv| execute(argv))).0?;
     }
     if !tasks.is_empty() {
-        (state, tools) = look()?;
+        (state, tools) = look(scope)?;
         if let Some(task) = plan::plan(&state)?.first() {
             bail!("still missing: {} ({})", task.missing, task.typed().join(" && "));
         }
@@ -67,7 +67,7 @@ pub(crate) fn bring() -> Result<Tools> {
 
 /// The tools of the BPF build as they are; what is missing is named with the commands that bring it.
 pub(crate) fn find() -> Result<Tools> {
-    let (state, tools) = look()?;
+    let (state, tools) = look(Scope::NoFuzzing)?;
     tools.or_else(|why| {
         let mut text = format!("{why}\nbring it by `cargo xtask setup`");
         let tasks = plan::plan(&state)?;
@@ -79,34 +79,34 @@ pub(crate) fn find() -> Result<Tools> {
     })
 }
 
-fn look() -> Result<(State, Result<Tools, String>)> {
+fn look(scope: Scope) -> Result<(State, Result<Tools, String>)> {
     let candidates = Candidates::of_this_machine();
     let explicit = candidates.explicit.is_some();
     let compiler = toolchain::choose(&candidates);
-    let cache = linker::cache()?;
-    let linker = linker::find(&cache);
-    let mut packages: Vec<_> =
-        PROGRAMS.iter().filter(|(program, _)| !sh::has(program)).map(|(_, package)| *package).collect();
-    packages.dedup();
+    let (cache, fuzz_cache) = (LINKER.root()?, CARGO_FUZZ.root()?);
+    let linker = LINKER.find(&cache);
+    let fuzzing = scope == Scope::Everything;
+    let cargo_fuzz = if fuzzing { CARGO_FUZZ.find(&fuzz_cache) } else { None };
     let cargo_has = |command: &str| sh::capture(Command::new(sh::cargo()).args([command, "--version"])).is_ok();
     let state = State {
         platform: platform(),
         root: sh::capture(Command::new("id").arg("-u")).is_ok_and(|id| id == "0"),
         rustup: sh::has("rustup"),
-        packages,
+        packages: programs::missing(fuzzing),
         explicit,
         compiler: compiler.clone(),
         bpf_clippy: compiler.as_ref().is_ok_and(|compiler| compiler.cargo_clippy().is_some()),
         linker: linker.clone(),
-        libllvm: Path::new(linker::LLVM_PREFIX).join("lib/libLLVM.so").exists(),
+        libllvm: Path::new(LLVM_PREFIX).join("lib/libLLVM.so").exists(),
         cache,
+        fuzz_cache: (fuzzing && cargo_fuzz.is_none()).then_some(fuzz_cache),
         rustfmt: cargo_has("fmt"),
         clippy: cargo_has("clippy"),
     };
     let tools = match (compiler, linker) {
-        (Ok(toolchain), Some(linker)) => Ok(Tools { toolchain, linker }),
+        (Ok(toolchain), Some(linker)) => Ok(Tools { toolchain, linker, cargo_fuzz }),
         (Err(why), _) => Err(format!("no rustc can build for BPF:\n{why}")),
-        (Ok(_), None) => Err(format!("no bpf-linker {} on PATH or in {}", linker::VERSION, state.cache.display())),
+        (Ok(_), None) => Err(format!("no bpf-linker {} on PATH or in {}", LINKER.version, state.cache.display())),
     };
     Ok((state, tools))
 }

@@ -1,4 +1,4 @@
-//! Adds up what libtest prints.
+//! Adds up what libtest prints, and tests beside it.
 
 use std::fmt;
 
@@ -46,6 +46,11 @@ impl Tally {
         } else if line.starts_with("SKIP: ") {
             self.skip();
         }
+    }
+
+    /// Takes one test that libtest knows nothing of.
+    pub(crate) fn test(&mut self, passed: bool) {
+        *(if passed { &mut self.passed } else { &mut self.failed }) += 1;
     }
 
     fn skip(&mut self) {
@@ -97,6 +102,16 @@ test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
 running 12 tests
 test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 5 filtered out; finished in 12.00s";
         assert_eq!(of(output), "13 passed, 2 failed, 1 skipped");
+    }
+
+    #[test]
+    fn tests_beside_libtest_count_too() {
+        let mut tally = Tally::default();
+        tally.line("test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+        for passed in [true, false, true] {
+            tally.test(passed);
+        }
+        assert_eq!(tally.to_string(), "5 passed, 1 failed, 0 skipped");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{agent, object, setup, sh, tally::Tally, workspace::Workspace};
+use crate::{agent, fuzz, object, setup, setup::Scope, sh, tally::Tally, workspace::Workspace};
 
 /// Tests that may say `SKIP:`; one more or less is a failure, so that skips cannot hide.
 const EXPECTED_SKIPS: u64 = 0;
@@ -55,8 +55,13 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, quick: bool) -> E
 }
 
 fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool) -> Result<()> {
-    let tools = run.step("set up", |_| setup::bring())?;
-    run.step("format", |_| sh::run(workspace.cargo().args(["fmt", "--all", "--check"])))?;
+    let scope = if quick { Scope::NoFuzzing } else { Scope::Everything };
+    let tools = run.step("set up", |_| setup::bring(scope))?;
+    let fuzz = workspace.fuzz().join("Cargo.toml");
+    run.step("format", |_| {
+        sh::run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
+        sh::run(workspace.cargo().args(["fmt", "--check", "--manifest-path"]).arg(&fuzz))
+    })?;
     run.step("file size", |_| small_files(&workspace.root))?;
     // The agent does not compile without the object, so it comes before the lints.
     run.step("object", |_| object::build(workspace, &tools, &[]))?;
@@ -64,6 +69,10 @@ fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool
     run.step("lint for the host", |_| {
         let mut clippy = workspace.cargo();
         clippy.args(["clippy", "--all-targets"]).args(HOST_MEMBERS.iter().flat_map(|member| ["--package", member]));
+        sh::run(clippy.args(["--", "-D", "warnings"]))?;
+        let mut clippy = workspace.cargo();
+        // Without default features libFuzzer is not built.
+        clippy.args(["clippy", "--all-targets", "--no-default-features", "--manifest-path"]).arg(&fuzz);
         sh::run(clippy.args(["--", "-D", "warnings"]))
     })?;
     run.step("unit and property tests", |tally| {
@@ -73,6 +82,7 @@ fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool
     if quick {
         return Ok(());
     }
+    run.step("fuzz", |tally| fuzz::test(workspace, &tools, filter, tally))?;
     run.step("build", |_| agent::build(workspace, &tools, &[]))?;
     run.step("root tests", |tally| {
         let mut cargo = workspace.cargo();

@@ -39,6 +39,11 @@ impl Workspace {
         self.target.join("ebpf")
     }
 
+    /// The crate with the fuzz targets: a workspace of its own.
+    pub(crate) fn fuzz(&self) -> PathBuf {
+        self.root.join("tests/fuzz")
+    }
+
     /// The BPF object that `build-ebpf` leaves; egress-agent/build.rs looks at the same place.
     pub(crate) fn object(&self) -> PathBuf {
         self.bpf_target().join(BPF_TARGET).join("release/egress")

@@ -1,10 +1,10 @@
 //! From what is there to what has to be done; runs nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::linker::{LLVM_PREFIX, VERSION};
+use super::programs::{CARGO_FUZZ, LINKER, LLVM_PREFIX};
 use crate::toolchain::{NIGHTLY, Toolchain};
 
 /// Who installs packages here.
@@ -42,6 +42,8 @@ pub(crate) struct State {
     pub(crate) libllvm: bool,
     /// Where bpf-linker is kept.
     pub(crate) cache: PathBuf,
+    /// Where cargo-fuzz is to be brought, if it is wanted and not there.
+    pub(crate) fuzz_cache: Option<PathBuf>,
     /// `cargo fmt` works.
     pub(crate) rustfmt: bool,
     /// `cargo clippy` works.
@@ -122,6 +124,7 @@ pub(crate) fn plan(state: &State) -> Result<Vec<Task>> {
     if state.linker.is_none() {
         tasks.push(linker(state));
     }
+    tasks.extend(state.fuzz_cache.as_deref().map(cargo_fuzz));
     Ok(tasks)
 }
 
@@ -162,14 +165,30 @@ fn linker(state: &State) -> Task {
         vec![format!("LLVM_PREFIX={LLVM_PREFIX}"), "CARGO_PROFILE_RELEASE_DEBUG=0".to_owned()];
     install
         .extend(words("cargo install bpf-linker --locked --force --no-default-features --features llvm-22 --version"));
-    install.extend([VERSION.to_owned(), "--root".to_owned(), state.cache.display().to_string()]);
+    install.extend([LINKER.version.to_owned(), "--root".to_owned(), state.cache.display().to_string()]);
     Task {
         what: "build bpf-linker (about a minute)",
-        missing: format!("bpf-linker {VERSION}"),
+        missing: format!("bpf-linker {}", LINKER.version),
         commands: vec![install],
         // Without packages from here, LLVM has to be there first.
         by_hand: !state.libllvm && (state.platform == Platform::Other || !state.root),
         for_build: true,
+    }
+}
+
+fn cargo_fuzz(cache: &Path) -> Task {
+    // Without optimisation it is there in half the time; all it does is start cargo.
+    let install = "CARGO_PROFILE_RELEASE_OPT_LEVEL=0 cargo install cargo-fuzz --locked --force --version";
+    Task {
+        what: "build cargo-fuzz (about half a minute)",
+        missing: format!("cargo-fuzz {}", CARGO_FUZZ.version),
+        commands: vec![
+            words(install)
+                .chain([CARGO_FUZZ.version.to_owned(), "--root".to_owned(), cache.display().to_string()])
+                .collect(),
+        ],
+        by_hand: false,
+        for_build: false,
     }
 }
 

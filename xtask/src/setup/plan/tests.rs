@@ -20,6 +20,7 @@ fn complete() -> State {
         linker: Some("/c/bin/bpf-linker".into()),
         libllvm: true,
         cache: "/c".into(),
+        fuzz_cache: None,
         rustfmt: true,
         clippy: true,
     }
@@ -32,6 +33,7 @@ fn fresh() -> State {
         bpf_clippy: false,
         linker: None,
         libllvm: false,
+        fuzz_cache: Some("/f".into()),
         ..complete()
     }
 }
@@ -46,9 +48,9 @@ fn a_complete_machine_needs_nothing() {
 }
 
 #[test]
-fn a_fresh_debian_gets_packages_once_and_then_the_linker() {
+fn a_fresh_debian_gets_packages_once_and_then_what_we_build() {
     let typed = typed(&fresh());
-    assert_eq!(typed.len(), 3, "{typed:#?}");
+    assert_eq!(typed.len(), 4, "{typed:#?}");
     assert_eq!(typed[0], "apt-get update -q");
     assert!(typed[1].starts_with("DEBIAN_FRONTEND=noninteractive apt-get install -y"));
     assert!(typed[1].ends_with("bpftool iptables rustc-web libstd-rust-web-dev-bpf rust-web-clippy llvm-22-dev"));
@@ -56,6 +58,7 @@ fn a_fresh_debian_gets_packages_once_and_then_the_linker() {
         typed[2].starts_with("LLVM_PREFIX=/usr/lib/llvm-22 CARGO_PROFILE_RELEASE_DEBUG=0 cargo install bpf-linker")
     );
     assert!(typed[2].ends_with("--features llvm-22 --version 0.13.0 --root /c"));
+    assert!(typed[3].ends_with("cargo install cargo-fuzz --locked --force --version 0.13.2 --root /f"));
     assert!(plan(&fresh()).unwrap().iter().all(|task| !task.by_hand));
 }
 
@@ -66,12 +69,23 @@ fn llvm_is_not_brought_for_a_linker_that_is_there() {
 }
 
 #[test]
+fn without_fuzzing_cargo_fuzz_is_not_brought() {
+    let state = State { fuzz_cache: None, ..fresh() };
+    assert!(!typed(&state).iter().any(|command| command.contains("cargo-fuzz")));
+}
+
+#[test]
 fn elsewhere_packages_are_named_only_and_rustup_brings_the_compiler() {
     let tasks = plan(&State { platform: Platform::Other, ..fresh() }).unwrap();
     let by_hand: Vec<_> = tasks.iter().map(|task| (task.what, task.by_hand)).collect();
     assert_eq!(
         by_hand,
-        [("install packages", true), ("install the dated nightly", false), ("build bpf-linker (about a minute)", true)]
+        [
+            ("install packages", true),
+            ("install the dated nightly", false),
+            ("build bpf-linker (about a minute)", true),
+            ("build cargo-fuzz (about half a minute)", false)
+        ]
     );
     assert_eq!(
         tasks[1].typed(),
@@ -89,7 +103,8 @@ fn debians_own_rust_is_not_pushed_out() {
 #[test]
 fn without_root_packages_are_named_only() {
     let tasks = plan(&State { root: false, ..fresh() }).unwrap();
-    assert!(tasks.iter().all(|task| task.by_hand));
+    let ours: Vec<_> = tasks.iter().filter(|task| !task.by_hand).map(|task| &task.missing[..]).collect();
+    assert_eq!(ours, ["cargo-fuzz 0.13.2"]);
 }
 
 #[test]
