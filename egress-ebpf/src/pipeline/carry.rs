@@ -1,5 +1,7 @@
 //! A packet of a flow: translate it and send it on.
 
+use core::mem::MaybeUninit;
+
 use egress_common::{
     abi::{
         config::Config,
@@ -57,14 +59,19 @@ pub(crate) fn any_in<F: Stack>(skb: Skb) -> i32 {
 
 #[inline(always)]
 fn plain<F: Stack>(skb: Skb, end: End) -> i32 {
-    let Arrived { packet, config, now } = match arrive::<F>(skb) {
+    // IPv4's stays in registers; IPv6's is more than they and the stack can hold.
+    let mut here = MaybeUninit::uninit();
+    let slot = if F::V6 { F::packet() } else { Some(here.as_mut_ptr()) };
+    let Some(slot) = slot else { return count::drop(Drop::NotConfigured) };
+    // SAFETY: the slot is this function's own or this CPU's, and has room for it.
+    let Arrived { packet, config, now } = match unsafe { arrive::<F>(skb, slot) } {
         Ok(arrived) => arrived,
         Err(verdict) => return verdict,
     };
     if matches!(packet.kind, Kind::Deep) {
         return DEEP;
     }
-    // What the compiler needs to be told again, now that the packet is in a map: the rest of `rewrite` is not for here.
+    // What the compiler needs to be told again where the packet is in a map: the rest of `rewrite` is not for here.
     if packet.proto != proto::TCP && packet.proto != proto::UDP && packet.proto != F::ICMP {
         return DEEP;
     }

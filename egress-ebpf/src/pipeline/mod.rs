@@ -63,16 +63,19 @@ struct Arrived<P> {
     now: Now,
 }
 
-/// Reads configuration, headers and clock. `Err` holds the verdict of a packet that ends here.
+/// Reads configuration, headers and clock; the packet stands in `slot` then. `Err` holds the verdict of one that ends here.
+///
+/// # Safety
+/// The slot has room for it, and nobody else uses it until the program ends.
 #[inline(always)]
-fn arrive<F: Maps>(skb: Skb) -> Result<Arrived<&'static mut Parsed<F>>, i32> {
-    let (Some(config), Some(slot)) = (config(), F::packet()) else { return Err(count::drop(Drop::NotConfigured)) };
+unsafe fn arrive<F: Maps>(skb: Skb, slot: *mut Parsed<F>) -> Result<Arrived<&'static Parsed<F>>, i32> {
+    let Some(config) = config() else { return Err(count::drop(Drop::NotConfigured)) };
     match F::parse(&skb) {
         Ok(packet) => {
-            // SAFETY: the slot belongs to this CPU until the program ends, and has room for it. Not on the stack, which is small.
+            // SAFETY: the caller's promise.
             let packet = unsafe {
                 slot.write(packet);
-                &mut *slot
+                &*slot
             };
             Ok(Arrived { packet, config, now: Now::read(config) })
         }
