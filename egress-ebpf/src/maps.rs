@@ -9,7 +9,7 @@ use aya_ebpf::{
 use egress_common::{
     abi::{
         config::Config,
-        family::{Family, V4, V6},
+        family::{V4, V6},
         flow::{FlowKey, FlowKey4, FlowKey6, FlowValue},
         fragment::{DATAGRAMS, Datagram, DatagramKey, HELD as HELD_FRAMES, Held, WAITING, Waiting},
         hop::{HOPS, Hop},
@@ -17,7 +17,6 @@ use egress_common::{
     },
     nat::claim::Pool,
     packet::{
-        Plain,
         deep::Deep,
         parse::Parsed,
         quote::{Quote, Quoted},
@@ -261,7 +260,3 @@ pub(crate) fn config() -> Option<&'static Config> {
     let config = CONFIG.get(active)?;
     (config.external_ifindex != 0).then_some(config)
 }
-
-/// Addresses go to and from packets as they are.
-pub(crate) trait Wire: Family<Addr: Plain> {}
-impl<F: Family<Addr: Plain>> Wire for F {}

@@ -1,7 +1,9 @@
 //! IPv4 and IPv6 as types: maps and code are separate per family, so that IPv4 never pays for 16-byte addresses.
 
+use crate::packet::Plain;
+
 /// An address of either family, as the bytes on the wire.
-pub trait Address: Copy + Eq {
+pub trait Address: Plain + Eq {
     /// All zero.
     const ZERO: Self;
     /// The address as two words for hashing (native byte order; only equality and mixing matter).

@@ -6,7 +6,7 @@ use super::rewrite::{End, address, port_at};
 use crate::{
     abi::family::{Address, Family},
     packet::{
-        Failed, L4Sum, Packet, Plain,
+        Failed, L4Sum, Packet,
         csum::{apply, diff, fold_add},
         parse::Parsed,
         quote::{Quote, sum},
@@ -17,7 +17,7 @@ use crate::{
 /// Changes an error's own address only: what it quotes is seen outside as it is inside. `ttl` as in
 /// [`super::rewrite::Rewrite`]; the caller drops the packet if it fails.
 #[inline(always)]
-pub fn readdress<F: Family<Addr: Plain>, P: Packet>(
+pub fn readdress<F: Family, P: Packet>(
     packet: &mut P,
     error: &Parsed<F>,
     end: End,
@@ -35,7 +35,7 @@ pub fn readdress<F: Family<Addr: Plain>, P: Packet>(
 /// Translates an error. [`End::Source`]: it comes from inside, its source and the quoted destination become `addr`, the quoted
 /// destination port `port`. [`End::Destination`]: it comes from outside, its destination and the quoted source do.
 #[inline(always)]
-pub fn relay<F: Family<Addr: Plain>, P: Packet>(
+pub fn relay<F: Family, P: Packet>(
     packet: &mut P,
     error: &Parsed<F>,
     quote: &Quote<F>,
@@ -54,7 +54,7 @@ const fn sum_of<F: Family>(error: &Parsed<F>) -> L4Sum {
 
 /// Changes the quoted packet; how a sum over it changes.
 #[inline(always)]
-fn requote<F: Family<Addr: Plain>, P: Packet>(
+fn requote<F: Family, P: Packet>(
     packet: &mut P,
     quote: &Quote<F>,
     end: End,

@@ -3,7 +3,7 @@
 use crate::{
     abi::family::{Address, Family},
     packet::{
-        Failed, Packet, Plain,
+        Failed, Packet,
         csum::{diff, fold_add},
         header::ETHERNET,
         transport::{Layout, layout},
@@ -57,7 +57,7 @@ pub(super) const fn port_at(layout: Layout, l4: u32, end: End) -> Option<u32> {
 
 /// Applies a translation. Fails before the first change if the packet is shorter than its headers; the caller drops it.
 #[inline(always)]
-pub fn rewrite<F: Family<Addr: Plain>, P: Packet>(packet: &mut P, to: &Rewrite<F>) -> Result<(), Failed> {
+pub fn rewrite<F: Family, P: Packet>(packet: &mut P, to: &Rewrite<F>) -> Result<(), Failed> {
     let layout = if to.headless { Layout::Bare } else { layout::<F>(to.proto, to.l4) };
     if let Some(at) = port_at(layout, to.l4, to.end) {
         packet.write(at, to.new_port.to_be())?;
@@ -84,7 +84,7 @@ pub fn rewrite<F: Family<Addr: Plain>, P: Packet>(packet: &mut P, to: &Rewrite<F
 /// Writes an address of the IP header, lowers TTL or hop limit, and mends IPv4's header checksum; how a sum over the address
 /// changes. Sums over IPv6's are the caller's.
 #[inline(always)]
-pub(super) fn address<F: Family<Addr: Plain>, P: Packet>(
+pub(super) fn address<F: Family, P: Packet>(
     packet: &mut P,
     end: End,
     old: &F::Addr,

@@ -4,11 +4,11 @@ use std::{fmt::Debug, vec, vec::Vec};
 
 use crate::{
     abi::family::{Family, V4, V6},
-    packet::{Plain, header::proto},
+    packet::header::proto,
 };
 
 /// A family whose headers can be built.
-pub(crate) trait Build: Family<Addr: Debug + Plain> + Debug {
+pub(crate) trait Build: Family<Addr: Debug> + Debug {
     /// An address out of 16 random bytes.
     fn addr(bytes: [u8; 16]) -> Self::Addr;
     /// The address on the wire.

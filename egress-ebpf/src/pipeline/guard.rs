@@ -19,7 +19,7 @@ use egress_common::{
 use crate::{
     broken, count,
     ctx::{copied::Copied, skb::Skb},
-    maps::{Maps, Wire},
+    maps::Maps,
 };
 
 /// EtherType of ARP, as a native number read from the wire.
@@ -42,7 +42,7 @@ pub(crate) fn run(skb: Skb) -> i32 {
 }
 
 #[inline(always)]
-fn ip<F: Maps + Wire>(skb: Skb) -> bool {
+fn ip<F: Maps>(skb: Skb) -> bool {
     let Ok(src) = skb.read::<F::Addr>(ETHERNET + F::SRC) else { return false };
     let Ok(dst) = skb.read::<F::Addr>(ETHERNET + F::DST) else { return false };
     if own::<F>(&src) {
@@ -54,7 +54,7 @@ fn ip<F: Maps + Wire>(skb: Skb) -> bool {
 /// Whether it is an ICMP error about a packet that is not to an own address. The kernel sends one when it cannot forward what
 /// was translated already, and quotes it as it is then, with the Pod's address.
 #[inline(always)]
-fn quotes_inside<F: Maps + Wire>(skb: Skb) -> bool {
+fn quotes_inside<F: Maps>(skb: Skb) -> bool {
     let protocol_at = ETHERNET + if F::V6 { 6 } else { 9 };
     let (Ok(first), Ok(protocol)) = (skb.read::<u8>(ETHERNET), skb.read::<u8>(protocol_at)) else { return true };
     if protocol != F::ICMP {

@@ -31,14 +31,14 @@ use crate::{
     ctx::skb::Skb,
     deliver,
     fib::{self, Ask, Leg, next_hop},
-    maps::{Maps, Wire, config},
+    maps::{Maps, config},
     socket,
     store::Now,
 };
 
 /// Everything that a family brings.
-pub(crate) trait Stack: Ask + Allocate + Wire + Answering + carry::Restart {}
-impl<F: Ask + Allocate + Wire + Answering + carry::Restart> Stack for F {}
+pub(crate) trait Stack: Ask + Allocate + Answering + carry::Restart {}
+impl<F: Ask + Allocate + Answering + carry::Restart> Stack for F {}
 
 /// Hands a frame to its family's steps. Frames that are not for this host, and other protocols, are the kernel's.
 #[inline(always)]

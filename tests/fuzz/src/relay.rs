@@ -4,7 +4,7 @@ use arbitrary::Arbitrary;
 use egress_common::{
     abi::family::{V4, V6},
     nat::{relay::relay, rewrite::End},
-    packet::{Plain, deep::Deep, parse::Kind, quote::Quoted, slice::Frame},
+    packet::{deep::Deep, parse::Kind, quote::Quoted, slice::Frame},
 };
 
 use crate::{
@@ -51,7 +51,7 @@ impl Case {
         if self.inbound { (End::Destination, End::Source) } else { (End::Source, End::Destination) }
     }
 
-    fn family<F: Build<Addr: Plain> + Deep + Quoted>(&self) {
+    fn family<F: Build + Deep + Quoted>(&self) {
         let ttl = self.ttl.max(1);
         let (end, quoted) = self.ends();
         let mut new = self.new;

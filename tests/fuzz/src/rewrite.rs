@@ -4,7 +4,7 @@ use arbitrary::Arbitrary;
 use egress_common::{
     abi::family::{V4, V6},
     nat::rewrite::{End, Rewrite, forward, rewrite},
-    packet::{Plain, deep::Deep, parse::Kind, slice::Frame},
+    packet::{deep::Deep, parse::Kind, slice::Frame},
 };
 
 use crate::{
@@ -37,7 +37,7 @@ impl Case {
         if self.inbound { End::Destination } else { End::Source }
     }
 
-    fn family<F: Build<Addr: Plain> + Deep>(&self) {
+    fn family<F: Build + Deep>(&self) {
         // With TTL 0 nothing is forwarded.
         let ttl = self.ttl.max(1);
         let mut new = self.new;
@@ -62,7 +62,7 @@ impl Case {
     }
 
     /// As in the datapath: what the packet is now, the parser says.
-    fn translate<F: Build<Addr: Plain> + Deep>(&self, bytes: &mut [u8], to: Endpoint, ttl: Option<u8>) {
+    fn translate<F: Build + Deep>(&self, bytes: &mut [u8], to: Endpoint, ttl: Option<u8>) {
         let now = match F::deep(&Frame::new(bytes)) {
             Ok(parsed) => parsed,
             Err(why) => panic!("refused as {why:?}"),
