@@ -4,7 +4,7 @@
 use super::{
     Packet,
     chain::chain,
-    header::{ETHERNET, Ipv4, Ipv6, Short, proto},
+    header::{ETHERNET, Ipv4, Ipv6, Short},
     parse::{Kind, Parse, Parsed, frag},
     transport::{Layout, bare, icmp_kind, layout, query},
 };
@@ -157,13 +157,6 @@ pub fn sum<F: Family>(quote: &Quote<F>) -> Option<Layout> {
         Layout::Bare => false,
     };
     fits.then_some(whole)
-}
-
-/// Protocols that the gateway's own sockets have.
-#[inline(always)]
-#[must_use]
-pub const fn has_sockets(protocol: u8) -> bool {
-    matches!(protocol, proto::TCP | proto::UDP)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use egress_common::{
     packet::{
         Failed,
         parse::Parsed,
-        quote::{Quote, has_sockets},
+        quote::Quote,
     },
     policy::translates,
     verdict::{Counter, Drop},
@@ -139,11 +139,8 @@ fn about<F: Stack>() -> Result<About<F>, i32> {
 /// To the gateway itself: about a packet of a socket of its own, or of its own ping.
 #[inline(always)]
 fn own<F: Stack>(skb: Skb, config: &Config, quote: &Quote<F>) -> i32 {
-    let mine = if has_sockets(quote.proto) {
-        socket::listens::<F>(skb, &quote.key(IN))
-    } else {
-        quote.proto == F::ICMP && quote.sport > config.icmp_max
-    };
+    let ping = quote.proto == F::ICMP && quote.sport > config.icmp_max;
+    let mine = ping || socket::listens::<F>(skb, &quote.key(IN));
     if mine { count::to_stack() } else { count::drop(Drop::IcmpError) }
 }
 

@@ -4,7 +4,7 @@ use std::vec;
 
 use super::{super::*, bytes, inner, unreachable};
 use crate::{
-    packet::deep::Deep,
+    packet::{deep::Deep, header::proto},
     testing::{
         frame::{Ip, icmp, udp},
         headers::{Dress, chained, fragment, padding, routing},

@@ -2,7 +2,7 @@
 
 use super::{super::*, bytes, inner, quoted, unreachable};
 use crate::{
-    packet::{L4Sum, deep::Deep},
+    packet::{L4Sum, deep::Deep, header::proto},
     testing::{
         frame::{icmp, tcp, udp},
         headers::Dress,
@@ -108,9 +108,4 @@ fn lying_lengths() {
         let quote = unreachable::<V4>(&quote).unwrap();
         assert_eq!((quote.sport, quote.l4_len), (7, u32::from(said.saturating_sub(20))));
     }
-}
-
-#[test]
-fn sockets() {
-    assert!((0..=255).all(|number| has_sockets(number) == [6, 17].contains(&number)));
 }
