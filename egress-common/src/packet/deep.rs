@@ -6,7 +6,7 @@ use super::{
     chain::{Chain, chain},
     header::{ETHERNET, proto},
     options::acceptable,
-    parse::{Kind, Parse, Parsed},
+    parse::{Kind, Parse, Parsed, header4, header6},
     transport::{Layout, bare, layout, rare_ports, segment_len, transport},
 };
 use crate::{
@@ -31,7 +31,7 @@ pub trait Deep: Parse {
 impl Deep for V4 {
     #[inline(always)]
     fn deep<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop> {
-        let (mut parsed, way) = Self::header(packet)?;
+        let (mut parsed, way) = header4(packet)?;
         let refused = way.options != 0 && !acceptable(packet, parsed.l4, way.options)?;
         parsed.l4 += way.options;
         protocol(packet, &mut parsed, refused)?;
@@ -42,7 +42,7 @@ impl Deep for V4 {
 impl Deep for V6 {
     #[inline(always)]
     fn deep<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop> {
-        let (mut parsed, _) = Self::header(packet)?;
+        let mut parsed = header6(packet)?;
         let Chain { proto, l4, piece, refused } = chain(packet, parsed.proto, parsed.l4, ETHERNET + parsed.len)?;
         (parsed.proto, parsed.l4, parsed.piece) = (proto, l4, piece);
         protocol(packet, &mut parsed, refused)?;

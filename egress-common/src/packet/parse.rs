@@ -70,7 +70,8 @@ pub struct Parsed<F: Family> {
     pub piece: Piece,
 }
 
-/// A fragment's place in its datagram. All zero for what is no fragment.
+/// A fragment's place in its datagram. All zero without a fragment header; an IPv6 one that makes no fragment (RFC 6946) leaves
+/// `id` and `len`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Piece {
     /// Identification.
@@ -134,20 +135,6 @@ pub trait Parse: Family {
     fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop>
     where
         Self: Sized;
-
-    /// Reads the IP header alone; `kind` is [`Kind::Deep`], `l4` where a plain packet has it.
-    fn header<P: Packet>(packet: &P) -> Result<(Parsed<Self>, Plainness), Drop>
-    where
-        Self: Sized;
-}
-
-/// What an IP header says about the way to the protocol's header.
-#[derive(Clone, Copy, Debug)]
-pub struct Plainness {
-    /// Nothing stands in between, and it is no fragment.
-    pub plain: bool,
-    /// IPv4: bytes of options.
-    pub options: u32,
 }
 
 /// IPv4's flags and offset (RFC 791 §3.1).
@@ -160,81 +147,92 @@ pub(super) mod frag {
 impl Parse for V4 {
     #[inline(always)]
     fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop> {
-        let (mut parsed, way) = Self::header(packet)?;
+        let (mut parsed, way) = header4(packet)?;
         if way.plain && matches!(parsed.proto, proto::TCP | proto::UDP | proto::ICMP) {
             transport(packet, &mut parsed)?;
         }
         Ok(parsed)
-    }
-
-    #[inline(always)]
-    fn header<P: Packet>(packet: &P) -> Result<(Parsed<Self>, Plainness), Drop> {
-        let ip: Ipv4 = packet.read(ETHERNET).map_err(malformed)?;
-        if ip.version_ihl >> 4 != 4 || ip.version_ihl & 0xf < 5 {
-            return Err(Drop::Malformed);
-        }
-        let field = u16::from_be_bytes(ip.frag);
-        let at = u32::from(field & frag::OFFSET) * 8;
-        let options = u32::from(ip.version_ihl & 0xf) * 4 - Self::HEADER;
-        let mut parsed = Parsed {
-            src: ip.src,
-            dst: ip.dst,
-            kind: Kind::Deep,
-            proto: ip.proto,
-            sport: 0,
-            dport: 0,
-            seen: seen::ACK,
-            ttl: ip.ttl,
-            may_fragment: field & frag::DONT == 0,
-            len: u32::from(u16::from_be_bytes(ip.total_len)),
-            wire_len: 0,
-            l4: l4_at::<Self>(),
-            piece: Piece::default(),
-        };
-        check_len(packet, &mut parsed, options + Self::HEADER)?;
-        let fragment = field & (frag::MORE | frag::OFFSET) != 0;
-        if fragment {
-            let len = parsed.len - options - Self::HEADER;
-            parsed.piece = Piece { id: u32::from(u16::from_be_bytes(ip.id)), at, more: field & frag::MORE != 0, len };
-        }
-        Ok((parsed, Plainness { plain: options == 0 && !fragment, options }))
     }
 }
 
 impl Parse for V6 {
     #[inline(always)]
     fn parse<P: Packet>(packet: &P) -> Result<Parsed<Self>, Drop> {
-        let (mut parsed, _) = Self::header(packet)?;
+        let mut parsed = header6(packet)?;
         if matches!(parsed.proto, proto::TCP | proto::UDP | proto::ICMPV6) {
             transport(packet, &mut parsed)?;
         }
         Ok(parsed)
     }
+}
 
-    #[inline(always)]
-    fn header<P: Packet>(packet: &P) -> Result<(Parsed<Self>, Plainness), Drop> {
-        let ip: Ipv6 = packet.read(ETHERNET).map_err(malformed)?;
-        if ip.version[0] >> 4 != 6 {
-            return Err(Drop::Malformed);
-        }
-        let mut parsed = Parsed {
-            src: ip.src,
-            dst: ip.dst,
-            kind: Kind::Deep,
-            proto: ip.next,
-            sport: 0,
-            dport: 0,
-            seen: seen::ACK,
-            ttl: ip.hop_limit,
-            may_fragment: false,
-            len: u32::from(u16::from_be_bytes(ip.payload_len)) + Self::HEADER,
-            wire_len: 0,
-            l4: l4_at::<Self>(),
-            piece: Piece::default(),
-        };
-        check_len(packet, &mut parsed, Self::HEADER)?;
-        Ok((parsed, Plainness { plain: true, options: 0 }))
+/// What an IPv4 header says about the way to the protocol's header.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Way {
+    /// Nothing stands in between, and it is no fragment.
+    pub(super) plain: bool,
+    /// Bytes of options.
+    pub(super) options: u32,
+}
+
+/// Reads an IPv4 header alone; `kind` is [`Kind::Deep`], `l4` where a plain packet has it.
+#[inline(always)]
+pub(super) fn header4<P: Packet>(packet: &P) -> Result<(Parsed<V4>, Way), Drop> {
+    let ip: Ipv4 = packet.read(ETHERNET).map_err(malformed)?;
+    if ip.version_ihl >> 4 != 4 || ip.version_ihl & 0xf < 5 {
+        return Err(Drop::Malformed);
     }
+    let field = u16::from_be_bytes(ip.frag);
+    let at = u32::from(field & frag::OFFSET) * 8;
+    let options = u32::from(ip.version_ihl & 0xf) * 4 - V4::HEADER;
+    let mut parsed = Parsed {
+        src: ip.src,
+        dst: ip.dst,
+        kind: Kind::Deep,
+        proto: ip.proto,
+        sport: 0,
+        dport: 0,
+        seen: seen::ACK,
+        ttl: ip.ttl,
+        may_fragment: field & frag::DONT == 0,
+        len: u32::from(u16::from_be_bytes(ip.total_len)),
+        wire_len: 0,
+        l4: l4_at::<V4>(),
+        piece: Piece::default(),
+    };
+    check_len(packet, &mut parsed, options + V4::HEADER)?;
+    let fragment = field & (frag::MORE | frag::OFFSET) != 0;
+    if fragment {
+        let len = parsed.len - options - V4::HEADER;
+        parsed.piece = Piece { id: u32::from(u16::from_be_bytes(ip.id)), at, more: field & frag::MORE != 0, len };
+    }
+    Ok((parsed, Way { plain: options == 0 && !fragment, options }))
+}
+
+/// Likewise an IPv6 header; `proto` is the next header's number, whatever that is.
+#[inline(always)]
+pub(super) fn header6<P: Packet>(packet: &P) -> Result<Parsed<V6>, Drop> {
+    let ip: Ipv6 = packet.read(ETHERNET).map_err(malformed)?;
+    if ip.version[0] >> 4 != 6 {
+        return Err(Drop::Malformed);
+    }
+    let mut parsed = Parsed {
+        src: ip.src,
+        dst: ip.dst,
+        kind: Kind::Deep,
+        proto: ip.next,
+        sport: 0,
+        dport: 0,
+        seen: seen::ACK,
+        ttl: ip.hop_limit,
+        may_fragment: false,
+        len: u32::from(u16::from_be_bytes(ip.payload_len)) + V6::HEADER,
+        wire_len: 0,
+        l4: l4_at::<V6>(),
+        piece: Piece::default(),
+    };
+    check_len(packet, &mut parsed, V6::HEADER)?;
+    Ok(parsed)
 }
 
 /// The IP length must fit the frame, or rewriting would touch bytes that are not the packet's. A super-packet may be longer
