@@ -2,7 +2,7 @@
 //!
 //! Nobody's state changes: an error proves nothing about the flow that it names (RFC 5508 REQ-7).
 
-use super::rewrite::{End, address, port_at};
+use super::rewrite::{End, address, crc, port_at};
 use crate::{
     abi::family::{Address, Family},
     packet::{
@@ -83,20 +83,7 @@ fn requote<F: Family, P: Packet>(
             let covered = if sum.pseudo { fold_add(of_addr, of_port) } else { of_port };
             mend(packet, sum.at, covered, sum.udp)?
         }
-        Some(Layout::Crc(at)) if old_port != port => {
-            let ports = if matches!(quoted, End::Source) { 2 } else { 4 };
-            let behind = quote.l4_len.saturating_sub(ports) & 0xffff;
-            let old: [u8; 4] = packet.read(at)?;
-            // RFC 9653, as in `rewrite`.
-            if old == [0; 4] {
-                0
-            } else {
-                let crc = packet.crc_diff(old_port.to_be_bytes(), port.to_be_bytes(), behind);
-                let new = (u32::from_le_bytes(old) ^ crc).to_le_bytes();
-                packet.write(at, new)?;
-                diff(u32::from_ne_bytes(old), u32::from_ne_bytes(new))
-            }
-        }
+        Some(Layout::Crc(at)) if old_port != port => crc(packet, at, quoted, quote.l4_len, old_port, port)?,
         _ => 0,
     };
     Ok(fold_add(change, of_sum))

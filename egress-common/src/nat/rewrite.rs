@@ -72,7 +72,13 @@ pub fn rewrite<F: Family, P: Packet>(packet: &mut P, to: &Rewrite<F>) -> Result<
         }
         Layout::Crc(at) => {
             uncovered::<F, P>(packet, addr_diff);
-            crc(packet, at, to)
+            if to.old_port == to.new_port {
+                return Ok(());
+            }
+            let of_crc = crc(packet, at, to.end, to.l4_len, to.old_port, to.new_port)?;
+            let of_port = diff(u32::from(to.old_port.to_be()), u32::from(to.new_port.to_be()));
+            packet.sum_uncovered(fold_add(of_port, of_crc));
+            Ok(())
         }
         Layout::Bare => {
             uncovered::<F, P>(packet, addr_diff);
@@ -118,27 +124,30 @@ fn uncovered<F: Family, P: Packet>(packet: &mut P, addr_diff: u32) {
     }
 }
 
+/// Takes a changed port into the CRC32c at `at`, of a header whose packet has `l4_len` bytes; how a sum over the field changes.
 #[inline(always)]
-fn crc<F: Family, P: Packet>(packet: &mut P, at: u32, to: &Rewrite<F>) -> Result<(), Failed> {
-    if to.old_port == to.new_port {
-        return Ok(());
-    }
-    let ports = match to.end {
+pub(super) fn crc<P: Packet>(
+    packet: &mut P,
+    at: u32,
+    end: End,
+    l4_len: u32,
+    old_port: u16,
+    new_port: u16,
+) -> Result<u32, Failed> {
+    let ports = match end {
         End::Source => 2,
         End::Destination => 4,
     };
     let old: [u8; 4] = packet.read(at)?;
-    let mut new = old;
     // RFC 9653: 0 says that both ends agreed to do without.
-    if old != [0; 4] {
-        let behind = to.l4_len.saturating_sub(ports) & 0xffff;
-        let change = packet.crc_diff(to.old_port.to_be_bytes(), to.new_port.to_be_bytes(), behind);
-        new = (u32::from_le_bytes(old) ^ change).to_le_bytes();
-        packet.write(at, new)?;
+    if old == [0; 4] {
+        return Ok(0);
     }
-    let of_port = diff(u32::from(to.old_port.to_be()), u32::from(to.new_port.to_be()));
-    packet.sum_uncovered(fold_add(of_port, diff(u32::from_ne_bytes(old), u32::from_ne_bytes(new))));
-    Ok(())
+    let behind = l4_len.saturating_sub(ports) & 0xffff;
+    let change = packet.crc_diff(old_port.to_be_bytes(), new_port.to_be_bytes(), behind);
+    let new = (u32::from_le_bytes(old) ^ change).to_le_bytes();
+    packet.write(at, new)?;
+    Ok(diff(u32::from_ne_bytes(old), u32::from_ne_bytes(new)))
 }
 
 /// Lowers TTL or hop limit by one without translating; for packets that are forwarded as they are.
