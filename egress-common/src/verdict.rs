@@ -73,7 +73,7 @@ named! {
         Rewrite = rewrite,
         /// The agent has not written a configuration yet.
         NotConfigured = not_configured,
-        /// Frame with a VLAN tag.
+        /// Frame with a tag that names a VLAN.
         Vlan = vlan,
     }
 }

@@ -96,7 +96,7 @@ pub(crate) static WANTED4: PerCpuArray<[FlowKey4; 3], 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static WANTED6: PerCpuArray<[FlowKey6; 3], 1> = PerCpuArray::new();
 
-/// Datagrams of which the first fragment passed. Whoever evicts one of them has opened as many flows.
+/// Datagrams of which the first fragment passed. First fragments, of flows or for sockets, evict the oldest.
 #[btf_map]
 pub(crate) static FRAGS4: LruHashMap<DatagramKey<A4>, Datagram, DATAGRAMS> = LruHashMap::new();
 /// As `FRAGS4`.

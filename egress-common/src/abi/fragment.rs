@@ -1,6 +1,7 @@
-//! Fragments: what is known of a datagram (`FRAGS`), how many of its fragments wait (`EARLY`), and those (`HELD`).
+//! Fragments: what is known of a datagram (`FRAGS`), how many came before its first (`EARLY`), and those that are kept (`HELD`).
+//! Sizes are for each family.
 
-/// Datagrams whose fragments pass at the same time, per family (RFC 6146 §4).
+/// Datagrams whose fragments pass at the same time (RFC 6146 §4).
 pub const DATAGRAMS: usize = 4096;
 /// Datagrams whose first fragment is waited for.
 pub const WAITING: usize = 1024;
@@ -43,7 +44,7 @@ pub mod fate {
 pub struct Waiting {
     /// When the first of them came: seconds of the datapath's clock.
     pub since: u32,
-    /// How many came.
+    /// How many came; more than [`HELD_EACH`] if some were dropped.
     pub count: u32,
 }
 

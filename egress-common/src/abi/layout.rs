@@ -1,4 +1,5 @@
-//! A number that changes when the layout of a map does, as far as its size or one of the offsets below shows it. It is part of the pin path: a new layout never reads old maps.
+//! A number that changes when the layout of a map does, as far as its size or one of the offsets below shows it. It is part of
+//! the pin path: a new layout never reads old maps.
 
 use super::{
     config::Config,

@@ -33,12 +33,12 @@ unsafe impl<const N: usize> Plain for [u8; N] {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failed;
 
-/// How a change reaches the checksum of TCP, UDP or ICMPv6.
+/// How a change reaches the Internet checksum of a protocol (TCP, UDP, UDP-Lite, DCCP, ICMP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct L4Sum {
     /// Offset of the checksum field from the start of the frame.
     pub at: u32,
-    /// UDP: 0 means "no checksum" and stays 0; a computed 0 becomes 0xffff (RFC 768).
+    /// UDP and UDP-Lite: 0 means "no checksum" and stays 0; a computed 0 becomes 0xffff (RFC 768, RFC 3828 §3.1).
     pub udp: bool,
     /// The changed addresses are part of the sum (all but ICMP over IPv4).
     pub pseudo: bool,
@@ -62,7 +62,8 @@ pub trait Packet {
     fn sum_port(&mut self, sum: L4Sum, from: u16, to: u16) -> Result<(), Failed>;
     /// Takes a change of words that the checksum at `at` covers into it.
     fn sum_covered(&mut self, at: u32, diff: u32) -> Result<(), Failed>;
-    /// Bytes changed that no checksum in the packet covers (IPv6 hop limit): whoever keeps a sum over the frame must know.
+    /// Words changed that no Internet checksum in the packet makes up for (IPv6 hop limit, an IPv6 address or a port that none
+    /// covers, a CRC32c): whoever keeps a sum over the frame must know.
     fn sum_uncovered(&mut self, diff: u32);
     /// The value. A verifier that follows every path through a loop must not know it any more: then all paths of one round are
     /// one for the next.
