@@ -55,7 +55,7 @@ pub(super) const fn port_at(layout: Layout, l4: u32, end: End) -> Option<u32> {
     }
 }
 
-/// Applies a translation. Fails before the first change if the packet is shorter than its headers; the caller drops it.
+/// Applies a translation. If it fails (the packet is shorter than its headers), something may have changed: the caller drops it.
 #[inline(always)]
 pub fn rewrite<F: Family, P: Packet>(packet: &mut P, to: &Rewrite<F>) -> Result<(), Failed> {
     let layout = if to.headless { Layout::Bare } else { layout::<F>(to.proto, to.l4) };

@@ -20,7 +20,7 @@ use egress_common::{
     verdict::{Counter, Drop},
 };
 
-use super::{Arrived, Stack, link_only, resume, send, untranslated};
+use super::{Arrived, Stack, inward::passing, link_only, resume, send, untranslated};
 use crate::{
     count,
     ctx::{copied::Copied, skb::Skb},
@@ -84,45 +84,7 @@ pub(crate) fn inbound<F: Stack>(skb: Skb) -> i32 {
     if F::local(&packet.dst).is_some() {
         return own(skb, config, quote);
     }
-    if F::no_snat(&packet.dst) {
-        return untranslated(skb, packet, config, End::Destination, now);
-    }
-    count::drop(Drop::NotOurs)
-}
-
-/// `Steps::out_vague`.
-#[inline(always)]
-pub(crate) fn vague_outbound<F: Stack>(skb: Skb) -> i32 {
-    let Arrived { packet, config, now } = match resume::<F>() {
-        Ok(arrived) => arrived,
-        Err(verdict) => return verdict,
-    };
-    if link_only(packet) {
-        return count::to_stack();
-    }
-    if F::local(&packet.dst).is_some() || translates::<F>(&Policy, &packet.src, &packet.dst) {
-        return count::drop(Drop::IcmpError);
-    }
-    untranslated(skb, packet, config, End::Source, now)
-}
-
-/// `Steps::in_vague`.
-#[inline(always)]
-pub(crate) fn vague_inbound<F: Stack>(skb: Skb) -> i32 {
-    let Arrived { packet, config, now } = match resume::<F>() {
-        Ok(arrived) => arrived,
-        Err(verdict) => return verdict,
-    };
-    if link_only(packet) {
-        return count::to_stack();
-    }
-    if F::local(&packet.dst).is_some() {
-        return count::drop(Drop::IcmpError);
-    }
-    if F::no_snat(&packet.dst) {
-        return untranslated(skb, packet, config, End::Destination, now);
-    }
-    count::drop(Drop::NotOurs)
+    passing(skb, packet, config, now)
 }
 
 /// An error and what it quotes.

@@ -2,20 +2,21 @@
 
 use egress_common::{
     abi::{
+        config::Config,
         family::{V4, V6},
         flow::IN,
     },
     nat::rewrite::End,
-    packet::parse::Kind,
+    packet::parse::Parsed,
     verdict::Drop,
 };
 
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
-    steps::{ANSWER, DEEP, EARLY, ERROR, NO_FLOW, READ, RELEASE, Steps, VAGUE},
+    steps::{ANSWER, DEEP, EARLY, ERROR, NO_FLOW, READ, RELEASE, Steps},
     untranslated,
 };
-use crate::{count, ctx::skb::Skb};
+use crate::{count, ctx::skb::Skb, store::Now};
 
 /// `egw_in`.
 #[inline(always)]
@@ -33,9 +34,6 @@ fn packet<F: Steps>(skb: Skb) -> i32 {
     verdict = F::read(skb);
     if verdict == ERROR {
         return F::in_error(skb);
-    }
-    if verdict == VAGUE {
-        return F::in_vague(skb);
     }
     if verdict == READ {
         verdict = if plain == DEEP { F::in_carry(skb) } else { plain };
@@ -69,8 +67,14 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
         return count::to_stack();
     }
     if F::local(&packet.dst).is_some() {
-        return if matches!(packet.kind, Kind::Tail) { EARLY } else { own(skb, packet, IN, now) };
+        return own(skb, packet, IN, now);
     }
+    passing(skb, packet, config, now)
+}
+
+/// A packet to no own address.
+#[inline(always)]
+pub(super) fn passing<F: Stack>(skb: Skb, packet: &Parsed<F>, config: &Config, now: Now) -> i32 {
     if F::no_snat(&packet.dst) {
         return untranslated(skb, packet, config, End::Destination, now);
     }

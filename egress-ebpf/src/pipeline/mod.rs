@@ -110,6 +110,7 @@ fn own<F: Stack>(skb: Skb, packet: &Parsed<F>, dir: u8, now: Now) -> i32 {
         Kind::LinkControl => {}
         Kind::Ports if socket::listens::<F>(skb, &packet.key(dir)) => {}
         Kind::Tail => return steps::EARLY,
+        Kind::Error => return count::drop(Drop::IcmpError),
         Kind::Other(reason) => return count::drop(reason),
         _ => return count::drop(Drop::NoMapping),
     }

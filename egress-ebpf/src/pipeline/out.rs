@@ -16,7 +16,7 @@ use egress_common::{
 
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
-    steps::{DEEP, EARLY, ERROR, NO_FLOW, OPENED, READ, RELEASE, Steps, TRANSLATE, VAGUE},
+    steps::{DEEP, EARLY, ERROR, NO_FLOW, OPENED, READ, RELEASE, Steps, TRANSLATE},
     untranslated,
 };
 use crate::{
@@ -43,9 +43,6 @@ fn packet<F: Steps>(skb: Skb) -> i32 {
     verdict = F::read(skb);
     if verdict == ERROR {
         return F::out_error(skb);
-    }
-    if verdict == VAGUE {
-        return F::out_vague(skb);
     }
     if verdict == READ {
         verdict = if deep { F::out_carry(skb) } else { NO_FLOW };
@@ -83,6 +80,9 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
     }
     if !policy::translates::<F>(&Policy, &packet.src, &packet.dst) {
         return untranslated(skb, packet, config, End::Source, now);
+    }
+    if matches!(packet.kind, Kind::Error) {
+        return count::drop(Drop::IcmpError);
     }
     let leg = Leg::of::<F>(config, End::Source);
     let hop = match next_hop::<F>(skb, &packet.src, &packet.dst, &leg, now) {

@@ -7,7 +7,7 @@ use egress_common::{
 
 use super::{
     Stack,
-    steps::{ERROR, READ, VAGUE},
+    steps::{ERROR, NO_FLOW, READ},
 };
 use crate::{
     count,
@@ -31,7 +31,7 @@ pub(crate) fn read<F: Stack>(skb: Skb) -> i32 {
     }
 }
 
-/// What an error is about, if it went to who sent that (RFC 5508 REQ-4, REQ-5).
+/// What an error is about, if it went to who sent that (RFC 5508 REQ-4, REQ-5); else it is of no flow.
 #[inline(always)]
 fn quote<F: Stack>(skb: Skb, error: &Parsed<F>) -> i32 {
     match (F::quoted(), F::quote(&Copied(skb), error)) {
@@ -40,6 +40,6 @@ fn quote<F: Stack>(skb: Skb, error: &Parsed<F>) -> i32 {
             unsafe { slot.write(quote) };
             ERROR
         }
-        _ => VAGUE,
+        _ => NO_FLOW,
     }
 }

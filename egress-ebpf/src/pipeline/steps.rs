@@ -20,8 +20,6 @@ pub(crate) const DEEP: i32 = 0x101;
 pub(crate) const READ: i32 = 0x102;
 /// It is read and is an ICMP error, and so is the packet that it quotes.
 pub(crate) const ERROR: i32 = 0x103;
-/// It is read and is an ICMP error that says nothing of use.
-pub(crate) const VAGUE: i32 = 0x108;
 /// It is a fragment that came before the first of its datagram.
 pub(crate) const EARLY: i32 = 0x104;
 /// It is the first fragment that others wait for.
@@ -79,7 +77,7 @@ steps! {
     out_established() = carry::plain_out, out_established4, out_established6;
     /// Likewise, from outside.
     in_established() = carry::plain_in, in_established4, in_established6;
-    /// Parses a packet of any kind: [`READ`], [`ERROR`], [`VAGUE`], or a drop.
+    /// Parses a packet of any kind: [`READ`], [`ERROR`], [`NO_FLOW`] for an ICMP error that says nothing of use, or a drop.
     read() = read::read, read4, read6;
     /// Translates a packet of a flow; else [`NO_FLOW`], [`EARLY`] or [`RELEASE`].
     out_carry() = carry::any_out, out_carry4, out_carry6;
@@ -95,10 +93,6 @@ steps! {
     out_error() = errors::outbound, out_error4, out_error6;
     /// Likewise, from outside.
     in_error() = errors::inbound, in_error4, in_error6;
-    /// Decides about an ICMP error without one.
-    out_vague() = errors::vague_outbound, out_vague4, out_vague6;
-    /// Likewise, from outside.
-    in_vague() = errors::vague_inbound, in_vague4, in_vague6;
     /// Keeps an early fragment of the direction; [`READ`] if its first came meanwhile.
     hold(dir: u32) = fragments::hold, hold4, hold6;
     /// Puts the first fragment and those that waited for it back to where they came in.
