@@ -9,7 +9,6 @@ use egress_common::{
         fragment::fate,
         hop::Hop,
     },
-    conntrack::removal,
     delivery::{Way, way},
     nat::rewrite::{End, Rewrite, rewrite},
     packet::{
@@ -33,32 +32,9 @@ use crate::{
     store::{Entry, Now},
 };
 
-/// `Steps::out_established`.
+/// `Steps::out_established` and `in_established`.
 #[inline(always)]
-pub(crate) fn plain_out<F: Stack>(skb: Skb) -> i32 {
-    plain::<F>(skb, End::Source)
-}
-
-/// `Steps::in_established`.
-#[inline(always)]
-pub(crate) fn plain_in<F: Stack>(skb: Skb) -> i32 {
-    plain::<F>(skb, End::Destination)
-}
-
-/// `Steps::out_carry`.
-#[inline(always)]
-pub(crate) fn any_out<F: Stack>(skb: Skb) -> i32 {
-    any::<F>(skb, End::Source)
-}
-
-/// `Steps::in_carry`.
-#[inline(always)]
-pub(crate) fn any_in<F: Stack>(skb: Skb) -> i32 {
-    any::<F>(skb, End::Destination)
-}
-
-#[inline(always)]
-fn plain<F: Stack>(skb: Skb, end: End) -> i32 {
+pub(crate) fn plain<F: Stack>(skb: Skb, end: End) -> i32 {
     // IPv4's stays in registers; IPv6's is more than they and the stack can hold.
     let mut here = MaybeUninit::uninit();
     let slot = if F::V6 { F::packet() } else { Some(here.as_mut_ptr()) };
@@ -82,8 +58,9 @@ fn plain<F: Stack>(skb: Skb, end: End) -> i32 {
     }
 }
 
+/// `Steps::out_carry` and `in_carry`.
 #[inline(always)]
-fn any<F: Stack>(skb: Skb, end: End) -> i32 {
+pub(crate) fn any<F: Stack>(skb: Skb, end: End) -> i32 {
     let Arrived { packet, config, now } = match resume::<F>() {
         Ok(arrived) => arrived,
         Err(verdict) => return verdict,
@@ -222,37 +199,3 @@ fn translated<F: Stack, P: Packet>(
     count::add(bytes, u64::from(parsed.len));
     send::<F>(skb, hop, leg, way, now)
 }
-
-/// A family with its out-of-line [`removal::restart`].
-pub(crate) trait Restart: crate::alloc::Allocate {
-    /// See [`removal::restart`].
-    fn restart(key: *mut egress_common::abi::flow::FlowKey<Self::Addr>);
-}
-
-macro_rules! family {
-    ($family:ty, $restart:ident) => {
-        impl Restart for $family {
-            #[inline(always)]
-            fn restart(key: *mut egress_common::abi::flow::FlowKey<Self::Addr>) {
-                $restart(key);
-            }
-        }
-
-        /// See [`Restart::restart`].
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $restart(
-            key: *mut egress_common::abi::flow::FlowKey<<$family as egress_common::abi::family::Family>::Addr>,
-        ) -> u32 {
-            // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
-            if let Some(key) = unsafe { crate::store::own(key) } {
-                let mut table = crate::store::Table::<$family>::new(Now { ns: 0, s: 0 });
-                removal::restart::<$family, _>(&mut table, &key);
-            }
-            0
-        }
-    };
-}
-
-family!(egress_common::abi::family::V4, restart4);
-family!(egress_common::abi::family::V6, restart6);

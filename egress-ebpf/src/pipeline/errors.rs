@@ -11,11 +11,7 @@ use egress_common::{
         rewrite::End,
         store::FlowStore,
     },
-    packet::{
-        Failed,
-        parse::Parsed,
-        quote::Quote,
-    },
+    packet::{Failed, parse::Parsed, quote::Quote},
     policy::translates,
     verdict::{Counter, Drop},
 };

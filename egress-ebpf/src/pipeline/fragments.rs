@@ -1,7 +1,7 @@
 //! Fragments: what their first one told, and those that wait for it. `egress_common::fragment` decides.
 
 use aya_ebpf::{
-    bindings::{BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM, BPF_NOEXIST},
+    bindings::{BPF_F_INGRESS, BPF_F_RECOMPUTE_CSUM, BPF_NOEXIST, TC_ACT_SHOT},
     helpers::{bpf_clone_redirect, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_store_bytes},
 };
 use egress_common::{
@@ -105,7 +105,7 @@ pub(crate) fn hold<F: Stack>(skb: Skb, dir: u32) -> i32 {
         return READ;
     }
     count::add(Counter::FragmentsHeld, 1);
-    aya_ebpf::bindings::TC_ACT_SHOT
+    TC_ACT_SHOT
 }
 
 /// A place among the waiting ones of its datagram.
@@ -168,5 +168,5 @@ pub(crate) fn release<F: Stack>(skb: Skb, dir: u32) -> i32 {
             count::add(Counter::FragmentsReleased, 1);
         }
     }
-    aya_ebpf::bindings::TC_ACT_SHOT
+    TC_ACT_SHOT
 }

@@ -10,11 +10,17 @@ mod carry;
 mod errors;
 mod fragments;
 mod read;
+mod restart;
 mod steps;
 
 use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
-    abi::{config::Config, family::Address, fragment::fate, hop::Hop},
+    abi::{
+        config::Config,
+        family::Address,
+        fragment::fate,
+        hop::{Hop, flags},
+    },
     answer::Answering,
     delivery::{Way, way},
     nat::rewrite::{self, End},
@@ -37,8 +43,8 @@ use crate::{
 };
 
 /// Everything that a family brings.
-pub(crate) trait Stack: Ask + Allocate + Answering + carry::Restart {}
-impl<F: Ask + Allocate + Answering + carry::Restart> Stack for F {}
+pub(crate) trait Stack: Ask + Allocate + Answering + restart::Restart {}
+impl<F: Ask + Allocate + Answering + restart::Restart> Stack for F {}
 
 /// Hands a frame to its family's steps. Frames that are not for this host, and other protocols, are the kernel's.
 #[inline(always)]
@@ -137,7 +143,7 @@ fn untranslated<F: Stack>(mut skb: Skb, packet: &Parsed<F>, config: &Config, end
     // SAFETY: the slot belongs to this CPU.
     let hop = unsafe { &mut *hop };
     let way = way(packet, end, &fib::facts(hop, now), leg.mode);
-    if !matches!(way, Way::Peer | Way::Neigh) || hop.flags & egress_common::abi::hop::flags::BACK != 0 {
+    if !matches!(way, Way::Peer | Way::Neigh) || hop.flags & flags::BACK != 0 {
         return deliver::stack();
     }
     if rewrite::forward::<F, _>(&mut skb, packet.ttl).is_err() {

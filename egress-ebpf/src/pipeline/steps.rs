@@ -7,6 +7,7 @@ use aya_ebpf::bindings::__sk_buff;
 use egress_common::{
     abi::family::{V4, V6},
     delivery::Way,
+    nat::rewrite::End,
 };
 
 use super::{Stack, answer, carry, errors, fragments, inward, out, read};
@@ -42,7 +43,7 @@ pub(crate) const fn answer_of(way: Way) -> i32 {
 }
 
 macro_rules! steps {
-    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty)?) = $module:ident::$work:ident, $v4:ident, $v6:ident;)+) => {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty)?) = $module:ident::$work:ident($($given:expr)?), $v4:ident, $v6:ident;)+) => {
         /// A family with its steps.
         pub(crate) trait Steps: Stack {
             $($(#[$doc])* fn $name(skb: Skb $(, $arg: $type)?) -> i32;)+
@@ -60,13 +61,13 @@ macro_rules! steps {
             #[unsafe(no_mangle)]
             #[inline(never)]
             extern "C" fn $v4(skb: *mut __sk_buff $(, $arg: $type)?) -> i32 {
-                $module::$work::<V4>(Skb::new(skb) $(, $arg)?)
+                $module::$work::<V4>(Skb::new(skb) $(, $given)?)
             }
 
             #[unsafe(no_mangle)]
             #[inline(never)]
             extern "C" fn $v6(skb: *mut __sk_buff $(, $arg: $type)?) -> i32 {
-                $module::$work::<V6>(Skb::new(skb) $(, $arg)?)
+                $module::$work::<V6>(Skb::new(skb) $(, $given)?)
             }
         )+
     };
@@ -74,29 +75,29 @@ macro_rules! steps {
 
 steps! {
     /// Translates a plain packet of a flow; else [`NO_FLOW`] or [`DEEP`].
-    out_established() = carry::plain_out, out_established4, out_established6;
+    out_established() = carry::plain(End::Source), out_established4, out_established6;
     /// Likewise, from outside.
-    in_established() = carry::plain_in, in_established4, in_established6;
+    in_established() = carry::plain(End::Destination), in_established4, in_established6;
     /// Parses a packet of any kind: [`READ`], [`ERROR`], [`NO_FLOW`] for an ICMP error that says nothing of use, or a drop.
-    read() = read::read, read4, read6;
+    read() = read::read(), read4, read6;
     /// Translates a packet of a flow; else [`NO_FLOW`], [`EARLY`] or [`RELEASE`].
-    out_carry() = carry::any_out, out_carry4, out_carry6;
+    out_carry() = carry::any(End::Source), out_carry4, out_carry6;
     /// Likewise, from outside.
-    in_carry() = carry::any_in, in_carry4, in_carry6;
+    in_carry() = carry::any(End::Destination), in_carry4, in_carry6;
     /// Decides about a packet without a flow; [`TRANSLATE`], [`EARLY`], or [`RELEASE`] if it is not over then.
-    out_policy() = out::policy, out_policy4, out_policy6;
+    out_policy() = out::policy(), out_policy4, out_policy6;
     /// Likewise, from outside.
-    in_policy() = inward::policy, in_policy4, in_policy6;
+    in_policy() = inward::policy(), in_policy4, in_policy6;
     /// Opens the packet's flow: [`OPENED`], or a drop.
-    open() = out::open, out_open4, out_open6;
+    open() = out::open(), out_open4, out_open6;
     /// Translates an ICMP error with a quote.
-    out_error() = errors::outbound, out_error4, out_error6;
+    out_error() = errors::outbound(), out_error4, out_error6;
     /// Likewise, from outside.
-    in_error() = errors::inbound, in_error4, in_error6;
+    in_error() = errors::inbound(), in_error4, in_error6;
     /// Keeps an early fragment of the direction; [`READ`] if its first came meanwhile.
-    hold(dir: u32) = fragments::hold, hold4, hold6;
+    hold(dir: u32) = fragments::hold(dir), hold4, hold6;
     /// Puts the first fragment and those that waited for it back to where they came in.
-    release(dir: u32) = fragments::release, release4, release6;
+    release(dir: u32) = fragments::release(dir), release4, release6;
     /// Tells a packet's sender what [`ANSWER`] says.
-    answer(code: u32) = answer::answer, answer4, answer6;
+    answer(code: u32) = answer::answer(code), answer4, answer6;
 }
