@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use egress_tests::lab::{addresses::mac, names};
 use egress_tests::packet::build::{self, Header};
 use egress_tests::packet::proto;
-use egress_tests::traffic::{Call, PATIENCE, udp};
+use egress_tests::traffic::{Call, PATIENCE, inject, udp};
 use egress_tests::{Family, Host, Lab, eventually};
 
-use crate::wire::{header, into_eth0, into_net1};
+use crate::wire::header;
 
 /// Which way a packet goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +32,30 @@ impl Way {
         }
     }
 
+    /// The node's end of the gateway's interface on the side that the packet comes from.
+    pub(crate) const fn port(self) -> &'static str {
+        match self {
+            Self::Out => names::INTERNAL_PORT,
+            Self::In => names::EXTERNAL_PORT,
+        }
+    }
+
+    /// The frame in which a packet comes to the gateway.
+    pub(crate) fn frame(self, packet: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Out => build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, packet),
+            Self::In => build::ethernet(mac::GATEWAY_OUTSIDE, mac::ROUTER, packet),
+        }
+    }
+
     /// Hands a packet to the gateway, as its next hop on that side would.
     pub(crate) fn put(self, lab: &Lab, packet: &[u8]) -> Result<()> {
-        match self {
-            Self::Out => into_eth0(lab, packet),
-            Self::In => into_net1(lab, packet),
-        }
+        self.put_frame(lab, &self.frame(packet))
+    }
+
+    /// Hands a frame to the gateway.
+    pub(crate) fn put_frame(self, lab: &Lab, frame: &[u8]) -> Result<()> {
+        inject(&lab.node, self.port(), frame)
     }
 }
 

@@ -9,14 +9,14 @@ use aya::maps::{Map, MapData, PerCpuArray};
 use egress_common::verdict::{COUNTERS, Counter, DROPS, Drop};
 use egress_tests::capture::{Captured, Direction};
 use egress_tests::gateway::Agent;
-use egress_tests::lab::{addresses::mac, names};
 use egress_tests::packet::Ip;
 use egress_tests::packet::build::{self, Header};
-use egress_tests::traffic::{PATIENCE, inject};
+use egress_tests::traffic::PATIENCE;
 use egress_tests::{Family, Lab, eventually, oracle};
 use ipnet::IpNet;
 
 use crate::rig::{self, Files};
+use crate::talk::Way;
 
 /// The agent with the samples and these options.
 pub(crate) fn agent<'a>(lab: &'a Lab, more: &[(&str, &str)]) -> Result<Agent<'a>> {
@@ -26,17 +26,17 @@ pub(crate) fn agent<'a>(lab: &'a Lab, more: &[(&str, &str)]) -> Result<Agent<'a>
 
 /// Hands a packet to the gateway's eth0, as the overlay would.
 pub(crate) fn into_eth0(lab: &Lab, packet: &[u8]) -> Result<()> {
-    frame_into_eth0(lab, &build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, packet))
+    Way::Out.put(lab, packet)
 }
 
 /// Hands a frame to the gateway's eth0.
 pub(crate) fn frame_into_eth0(lab: &Lab, frame: &[u8]) -> Result<()> {
-    inject(&lab.node, names::INTERNAL_PORT, frame)
+    Way::Out.put_frame(lab, frame)
 }
 
 /// Hands a packet to the gateway's net1, as the external router would.
 pub(crate) fn into_net1(lab: &Lab, packet: &[u8]) -> Result<()> {
-    inject(&lab.node, names::EXTERNAL_PORT, &build::ethernet(mac::GATEWAY_OUTSIDE, mac::ROUTER, packet))
+    Way::In.put(lab, packet)
 }
 
 /// A UDP packet; TTL 63, as behind the overlay's router.

@@ -2,8 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::capture::{Captured, Direction};
-use egress_tests::lab::addresses::mac;
-use egress_tests::lab::{RealChecksums, names};
+use egress_tests::lab::RealChecksums;
 use egress_tests::packet::build::{self, Header};
 use egress_tests::packet::proto;
 use egress_tests::traffic::{Injector, udp};
@@ -28,11 +27,7 @@ fn a_flood_without_first_fragments_hurts_nobody() -> Result<()> {
     for family in Family::BOTH {
         let talk = Talk::start(lab.client("pod1")?, 4000, &lab.server, PORT, family)?;
         for way in Way::BOTH {
-            let (port, to, from) = match way {
-                Way::Out => (names::INTERNAL_PORT, mac::GATEWAY_INSIDE, mac::OVERLAY),
-                Way::In => (names::EXTERNAL_PORT, mac::GATEWAY_OUTSIDE, mac::ROUTER),
-            };
-            let flooder = Injector::open(&lab.node, port)?;
+            let flooder = Injector::open(&lab.node, way.port())?;
             let before = held_and_released(&lab)?;
             // Of somebody else: a forged one with the identification of a real one spoils that anywhere.
             let other = if way == Way::Out { lab.client("pod2")? } else { &lab.router };
@@ -40,7 +35,7 @@ fn a_flood_without_first_fragments_hurts_nobody() -> Result<()> {
             for id in 0..FLOOD {
                 let fragment = Some((8 * (1 + id as u16 % 100), id % 2 == 0));
                 let head = Header { id: 10_000 + id, fragment, dont_fragment: false, ..head.clone() };
-                flooder.send(&build::ethernet(to, from, &head.packet(&[b'f'; 1200])))?;
+                flooder.send(&way.frame(&head.packet(&[b'f'; 1200])))?;
                 if id % 500 == 0 {
                     // Plain, and in order, in the midst of it.
                     let what = || format!("{family:?} {way:?} after {id}");

@@ -9,7 +9,7 @@ use egress_tests::packet::checksum::check;
 use egress_tests::packet::{Transport, parse_ethernet};
 use egress_tests::testrun::{Ran, Verdict};
 
-use super::bench::{Bench, Mode, TTL, Way, arriving, hex};
+use super::bench::{Bench, Mode, TTL, Way, hex};
 use super::errors::Error;
 use super::shape::{Shape, data, echo, syn, tcp, udp, udp_with};
 use super::talk::Talk;
@@ -70,7 +70,7 @@ fn ensure_answer(ran: &Ran, packet: &[u8], (kind, code, rest): (u8, u8, [u8; 4])
 fn answered(bench: &Bench<'_>, packet: &[u8], reason: &str, error: (u8, u8, [u8; 4]), gso: u32) -> Result<()> {
     let before = counted(bench.lab, "icmp_answers")?;
     dropped(bench.lab, reason, 1, || {
-        let frame = arriving(Way::In, packet);
+        let frame = Way::In.frame(packet);
         ensure_answer(&bench.program(Way::In).run_super_packet(&frame, 2 * gso.min(1), gso)?, packet, error)
     })?;
     ensure!(counted(bench.lab, "icmp_answers")? == before + 1, "not counted");
@@ -163,7 +163,7 @@ fn answers_are_limited() -> Result<()> {
     let unanswered = Cell::new(0);
     on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (5404, 443), &udp())?;
-        let frame = arriving(Way::In, &talk.arriving(Way::In, &udp(), 1)?);
+        let frame = Way::In.frame(&talk.arriving(Way::In, &udp(), 1)?);
         let before = counted(bench.lab, "icmp_answers")?;
         let runs = bench.program(Way::In).run_often(&frame, 3000)?;
         let answers = runs.iter().filter(|it| it.verdict == Verdict::Redirect).count() as u64;

@@ -12,6 +12,7 @@ use egress_tests::{Family, Lab, eventually};
 
 use super::shape::{Ends, Shape, udp};
 use crate::rig::pins;
+pub(super) use crate::talk::Way;
 use crate::wire::{agent, dropped};
 
 /// TTL of what arrives.
@@ -33,15 +34,6 @@ impl Mode {
             Self::Stack => "stack",
         }
     }
-}
-
-/// A direction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// From the Pods.
-    Out,
-    /// To the Pods.
-    In,
 }
 
 /// See the module.
@@ -95,7 +87,7 @@ impl<'lab> Bench<'lab> {
 
     /// Runs the direction's program on a packet.
     pub(super) fn run(&self, way: Way, packet: &[u8]) -> Result<Ran> {
-        self.program(way).run(&arriving(way, packet))
+        self.program(way).run(&way.frame(packet))
     }
 
     /// Runs the direction's program on a frame as it is.
@@ -139,7 +131,7 @@ impl<'lab> Bench<'lab> {
         let frame = match (self.mode, way) {
             (Mode::Peer, Way::Out) => build::ethernet(mac::ROUTER, mac::GATEWAY_OUTSIDE, &expected(ttl)),
             (Mode::Peer, Way::In) => build::ethernet(mac::OVERLAY, mac::GATEWAY_INSIDE, &expected(ttl)),
-            _ => arriving(way, &expected(ttl)),
+            _ => way.frame(&expected(ttl)),
         };
         ensure_same(&ran.frame, &frame).with_context(|| format!("verdict {:?}", ran.verdict))?;
         ensure!(ran.verdict == verdict, "verdict {:?} instead of {verdict:?}", ran.verdict);
@@ -148,7 +140,7 @@ impl<'lab> Bench<'lab> {
 
     /// The packet is dropped, and counted under this name and no other.
     pub(super) fn ensure_dropped(&self, way: Way, packet: &[u8], reason: &str) -> Result<()> {
-        self.ensure_frame_dropped(way, &arriving(way, packet), reason)
+        self.ensure_frame_dropped(way, &way.frame(packet), reason)
     }
 
     /// As [`Self::ensure_dropped`].
@@ -163,17 +155,9 @@ impl<'lab> Bench<'lab> {
     /// The packet is left to the kernel as it is.
     pub(super) fn ensure_left(&self, way: Way, packet: &[u8]) -> Result<()> {
         let ran = self.run(way, packet)?;
-        ensure_same(&ran.frame, &arriving(way, packet))?;
+        ensure_same(&ran.frame, &way.frame(packet))?;
         ensure!(ran.verdict == Verdict::Ok, "{:?} instead of the kernel", ran.verdict);
         Ok(())
-    }
-}
-
-/// The frame in which a packet comes to the gateway.
-pub(super) fn arriving(way: Way, packet: &[u8]) -> Vec<u8> {
-    match way {
-        Way::Out => build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, packet),
-        Way::In => build::ethernet(mac::GATEWAY_OUTSIDE, mac::ROUTER, packet),
     }
 }
 

@@ -8,7 +8,7 @@ use egress_tests::lab::addresses::OVERLAY_ROUTER;
 use egress_tests::packet::proto;
 use egress_tests::testrun::Verdict;
 
-use super::bench::{Mode, TTL, Way, arriving, ensure_same};
+use super::bench::{Mode, TTL, Way, ensure_same};
 use super::errors::{Error, kinds};
 use super::errors_in::quotable;
 use super::shape::{Ends, Shape, bare, data, echo, query, udp};
@@ -97,7 +97,7 @@ fn errors_about_untranslated_packets_pass() -> Result<()> {
             let ran = bench.run(Way::Out, &packet(reporter, TTL))?;
             // The kernel may forward it, which lowers its TTL later.
             if ran.verdict == Verdict::Ok {
-                ensure_same(&ran.frame, &arriving(Way::Out, &packet(leaves_as, TTL)))?;
+                ensure_same(&ran.frame, &Way::Out.frame(&packet(leaves_as, TTL)))?;
             } else {
                 ensure!(ran.verdict == Verdict::Redirect, "{:?} from {reporter}", ran.verdict);
                 bench.ensure_sent(Way::Out, &ran, |ttl| packet(leaves_as, ttl))?;

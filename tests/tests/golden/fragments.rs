@@ -7,7 +7,7 @@ use egress_tests::Family;
 use egress_tests::packet::{build, proto};
 use egress_tests::testrun::Verdict;
 
-use super::bench::{Bench, Mode, TTL, Way, arriving, ensure_same};
+use super::bench::{Bench, Mode, TTL, Way, ensure_same};
 use super::shape::{Ends, Shape, bare, data, dccp, query, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
 use super::talk::Talk;
 use super::{every, on_a_bench};
@@ -110,7 +110,7 @@ fn every_offset_is_read_right() -> Result<()> {
         let (shape, length) = (udp_with(&pattern(8192)), 8200);
         let mut talk = Talk::begun(bench, family, (6100, 443), &udp())?;
         let offsets = [8, 256, 1024, 1280, 2048, 2304, 2560, 3072, 3584, 4096, 5120, 6144, 6400, 7168, 8192];
-        every([Way::Out, Way::In], |way| {
+        every(Way::BOTH, |way| {
             let mut talk = Talk::begun(bench, family, (6101, 443), &udp())?;
             let first = shape.piece(0x0100, 0..8, true);
             talk.go(way, &first)?;
@@ -149,7 +149,7 @@ fn datagrams_do_not_mix() -> Result<()> {
         let sides = [(bench.pod(family)?, 6200), (bench.pod2(family)?, 6201), (bench.pod2(family)?, 6202)];
         let mut talks = sides.map(|side| Talk::between(bench, side, server));
         let ids = [9, 9, 10];
-        for way in [Way::Out, Way::In] {
+        for way in Way::BOTH {
             // From the server all come from one address: ids must differ.
             let ids = if way == Way::Out { ids } else { [11, 12, 13] };
             for i in 0..3 {
@@ -168,7 +168,7 @@ fn duplicates_pass() -> Result<()> {
     on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (6210, 443), &udp())?;
         let pieces = cut(&udp_with(&pattern(92)), 14, 100, &[40, 80]);
-        for way in [Way::Out, Way::In] {
+        for way in Way::BOTH {
             // The last one twice would be one too many: the datagram is over then.
             for i in [0, 0, 2, 1] {
                 talk.go(way, &pieces[i])?;
@@ -236,7 +236,7 @@ fn untranslated(bench: &Bench<'_>, family: Family) -> Result<()> {
         let packet = piece.packet(ends, TTL);
         let ran = bench.run(Way::Out, &packet)?;
         match ran.verdict {
-            Verdict::Ok => ensure_same(&ran.frame, &arriving(Way::Out, &packet)),
+            Verdict::Ok => ensure_same(&ran.frame, &Way::Out.frame(&packet)),
             _ => bench.ensure_sent(Way::Out, &ran, |ttl| piece.packet(ends, ttl)),
         }
     })

@@ -31,8 +31,8 @@ fn tcp_at_offset_8_is_dropped() -> Result<()> {
     on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (6401, 443), &syn())?;
         let long = tcp("TCP", 0x10, &pattern(80));
-        every([Way::Out, Way::In], |way| talk.dropped(way, &long.piece(8, 8..100, false), "fragment"))?;
-        for way in [Way::Out, Way::In] {
+        every(Way::BOTH, |way| talk.dropped(way, &long.piece(8, 8..100, false), "fragment"))?;
+        for way in Way::BOTH {
             talk.go(way, &long.piece(8, 0..24, true))?;
             talk.dropped(way, &long.piece(8, 8..32, true), "fragment")?;
         }
@@ -78,7 +78,7 @@ fn beyond_the_end_of_a_datagram_is_malformed() -> Result<()> {
     on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (6405, 443), &udp())?;
         let shape = udp_with(&pattern(66_000)).named("beyond 65535");
-        every([Way::Out, Way::In], |way| {
+        every(Way::BOTH, |way| {
             every([65_528..65_552, 65_528..65_536, 65_000..66_000], |bytes| {
                 talk.dropped(way, &shape.piece(23, bytes, false), "malformed")
             })
@@ -96,7 +96,7 @@ fn fragments_of_a_moved_sctp_port_are_dropped() -> Result<()> {
         first.out(&sctp())?;
         second.out(&sctp())?;
         let pieces = cut(&sctp().changed(|it| it.resize(100, 5)), 25, 100, &[48]);
-        for way in [Way::Out, Way::In] {
+        for way in Way::BOTH {
             pieces.iter().try_for_each(|it| first.go(way, it))?;
             second.dropped(way, &pieces[0], "fragment")?;
         }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use egress_tests::Family;
 use egress_tests::packet::proto;
 
-use super::bench::{Mode, TTL, Way, arriving};
+use super::bench::{Mode, TTL, Way};
 use super::shape::{Ends, Shape, data, dccp, echo, sctp, syn, tcp, udp, udp_lite, udp_unsummed, udp_with};
 use super::talk::Talk;
 use super::{every, on_a_bench};
@@ -60,9 +60,9 @@ fn the_kernel_answers_for_what_cannot_leave() -> Result<()> {
 fn a_trailer_is_not_summed_up() -> Result<()> {
     on_a_bench(&[Mode::Peer], |bench, family| {
         let mut talk = Talk::begun(bench, family, (4502, 443), &udp())?;
-        for way in [Way::Out, Way::In] {
+        for way in Way::BOTH {
             let trailed = |packet: Vec<u8>| [&packet[..], b"\x01\x02\x03trailer"].concat();
-            let arriving = arriving(way, &trailed(talk.arriving(way, &udp(), TTL)?));
+            let arriving = way.frame(&trailed(talk.arriving(way, &udp(), TTL)?));
             let ran = bench.program(way).run(&arriving)?;
             let after = if way == Way::Out { talk.outside()? } else { talk.inside.back() };
             bench.ensure_sent(way, &ran, |ttl| trailed(udp().packet(after, ttl)))?;

@@ -2,24 +2,19 @@
 
 use anyhow::{Context, Result};
 use egress_tests::capture::Direction;
-use egress_tests::lab::{addresses::mac, names};
+use egress_tests::lab::addresses::mac;
 use egress_tests::packet::build;
-use egress_tests::traffic::{PATIENCE, inject};
+use egress_tests::traffic::PATIENCE;
 
-use super::bench::{Bench, Mode, TTL, Way, arriving, ensure_same};
+use super::bench::{Bench, Mode, TTL, Way, ensure_same};
 use super::shape::{udp, udp_with};
 use super::talk::Talk;
 use super::{every, on_a_bench};
 use crate::wire::{dropped, holds};
 
 fn tagged(way: Way, packet: &[u8], tag: [u16; 2]) -> Vec<u8> {
-    let frame = arriving(way, packet);
+    let frame = way.frame(packet);
     [&frame[..12], tag.map(u16::to_be_bytes).as_flattened(), &frame[12..]].concat()
-}
-
-fn send(bench: &Bench<'_>, way: Way, frame: &[u8]) -> Result<()> {
-    let port = if way == Way::Out { names::INTERNAL_PORT } else { names::EXTERNAL_PORT };
-    inject(&bench.lab.node, port, frame)
 }
 
 /// IEEE 802.1Q: VID 0 is no VLAN, only a priority.
@@ -29,9 +24,9 @@ fn a_priority_tag_is_as_none() -> Result<()> {
         let mark = b"a priority of its own";
         let shape = udp_with(mark);
         let talk = Talk::begun(bench, family, (4400, 443), &udp())?;
-        for way in [Way::Out, Way::In] {
+        for way in Way::BOTH {
             let capture = if way == Way::Out { bench.lab.capture_external()? } else { bench.lab.capture_internal()? };
-            send(bench, way, &tagged(way, &talk.arriving(way, &shape, TTL)?, [0x8100, 0xe000]))?;
+            way.put_frame(bench.lab, &tagged(way, &talk.arriving(way, &shape, TTL)?, [0x8100, 0xe000]))?;
             let seen = capture.wait_for(PATIENCE, |it| it.direction == Direction::In && holds(it, mark))?;
             let wanted = match way {
                 Way::Out => build::ethernet(mac::ROUTER, mac::GATEWAY_OUTSIDE, &shape.packet(talk.outside()?, TTL - 1)),
@@ -49,12 +44,12 @@ fn a_priority_tag_is_as_none() -> Result<()> {
 fn a_vlan_is_dropped() -> Result<()> {
     on_a_bench(&[Mode::Peer], |bench, family| {
         let talk = Talk::begun(bench, family, (4401, 443), &udp())?;
-        let rows = [Way::Out, Way::In]
-            .into_iter()
-            .flat_map(|way| [[0x8100, 1], [0x8100, 0x2fff], [0x88a8, 7]].map(|tag| (way, tag)));
+        let rows =
+            Way::BOTH.into_iter().flat_map(|way| [[0x8100, 1], [0x8100, 0x2fff], [0x88a8, 7]].map(|tag| (way, tag)));
         every(rows, |(way, tag)| {
             let frame = tagged(way, &talk.arriving(way, &udp(), TTL)?, tag);
-            dropped(bench.lab, "vlan", 1, || send(bench, way, &frame)).with_context(|| format!("{way:?} {tag:x?}"))
+            dropped(bench.lab, "vlan", 1, || way.put_frame(bench.lab, &frame))
+                .with_context(|| format!("{way:?} {tag:x?}"))
         })
     })
 }

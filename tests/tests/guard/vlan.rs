@@ -4,10 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::capture::{Captured, Direction};
-use egress_tests::lab::addresses::mac;
-use egress_tests::lab::names;
-use egress_tests::packet::build;
-use egress_tests::traffic::{PATIENCE, inject};
+use egress_tests::traffic::PATIENCE;
 use egress_tests::{Family, Lab, LabConfig, skip};
 
 use crate::rig::{NEEDS, PORT, flows};
@@ -16,12 +13,9 @@ use crate::wire::{agent, dropped, drops, ensure_clean, holds};
 
 /// A frame to the gateway on that side, with these words between the MACs and the EtherType.
 fn put_tagged(lab: &Lab, way: Way, packet: &[u8], tags: &[u16]) -> Result<()> {
-    let (port, plain) = match way {
-        Way::Out => (names::INTERNAL_PORT, build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, packet)),
-        Way::In => (names::EXTERNAL_PORT, build::ethernet(mac::GATEWAY_OUTSIDE, mac::ROUTER, packet)),
-    };
+    let plain = way.frame(packet);
     let tags: Vec<u8> = tags.iter().flat_map(|it| it.to_be_bytes()).collect();
-    inject(&lab.node, port, &[&plain[..12], &tags, &plain[12..]].concat())
+    way.put_frame(lab, &[&plain[..12], &tags, &plain[12..]].concat())
 }
 
 #[test]
