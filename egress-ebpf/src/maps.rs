@@ -18,6 +18,7 @@ use egress_common::{
     nat::claim::Pool,
     packet::{
         deep::Deep,
+        intact::Intact,
         parse::Parsed,
         quote::{Quote, Quoted},
     },
@@ -142,7 +143,7 @@ pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 pub(crate) static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
 
 /// The maps and out-of-line functions of a family.
-pub(crate) trait Maps: Pool + Deep + Quoted {
+pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
     /// `FLOWS4` or `FLOWS6`.
     fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS>;
     /// `NO_SNAT4` or `NO_SNAT6`, with the address as its full-length key.

@@ -82,7 +82,7 @@ impl Address for [u8; 4] {
 
     #[inline(always)]
     fn is_special(&self) -> bool {
-        self[0] >= 224 || self[0] == 127 || self[0] == 0
+        self[0] & 0xf0 == 224 || *self == [255; 4] || self[0] == 127 || self[0] == 0
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@ pub mod crc32c;
 pub mod csum;
 pub mod deep;
 pub mod header;
+pub mod intact;
 mod options;
 pub mod parse;
 pub mod quote;

@@ -19,6 +19,9 @@ use crate::{
 /// Bytes of an ICMP error before the quote.
 pub const ICMP_HEADER: u32 = 8;
 
+/// Names a router on its sender's link (RFC 792): that means nothing on the other side, and tells an inside address there.
+const REDIRECT: u8 = 5;
+
 /// A quoted packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Quote<F: Family> {
@@ -78,6 +81,9 @@ pub trait Quoted: Parse {
 impl Quoted for V4 {
     #[inline(always)]
     fn quote<P: Packet>(packet: &P, error: &Parsed<Self>) -> Result<Quote<Self>, Drop> {
+        if packet.read::<u8>(error.l4) == Ok(REDIRECT) {
+            return Err(Drop::IcmpError);
+        }
         let at = error.l4 + ICMP_HEADER;
         let ip: Ipv4 = packet.read(at).map_err(too_short)?;
         let header = u32::from(ip.version_ihl & 0xf) * 4;
@@ -119,25 +125,24 @@ fn transport<F: Family, P: Packet>(
     let Head { src, dst, proto, l4, l4_len } = head;
     let end = ETHERNET + error.len;
     let mut quote = Quote { at, src, dst, proto, sport: 0, dport: 0, l4, l4_len, end };
+    let layout = layout::<F>(proto, l4);
+    if matches!(layout, Layout::Bare) {
+        return if bare::<F>(proto) && l4 <= end { Ok(quote) } else { Err(Drop::IcmpError) };
+    }
     let first: Short = packet.read(l4).map_err(too_short)?;
     if l4 + size_of::<Short>() as u32 > end {
         return Err(Drop::IcmpError);
     }
-    match layout::<F>(proto, l4) {
-        Layout::Ports(_) | Layout::Crc(_) => {
-            quote.sport = u16::from_be_bytes(first.first);
-            quote.dport = u16::from_be_bytes(first.second);
+    if matches!(layout, Layout::Id(_)) {
+        let (kind, id) = (first.first[0], u16::from_be_bytes(first.third));
+        match icmp_kind::<F>(kind) {
+            Kind::Query => (quote.sport, quote.dport) = (id, query::<F>(kind)),
+            Kind::Answer => (quote.sport, quote.dport) = (query::<F>(kind), id),
+            _ => return Err(Drop::IcmpError),
         }
-        Layout::Id(_) => {
-            let (kind, id) = (first.first[0], u16::from_be_bytes(first.third));
-            match icmp_kind::<F>(kind) {
-                Kind::Query => (quote.sport, quote.dport) = (id, query::<F>(kind)),
-                Kind::Answer => (quote.sport, quote.dport) = (query::<F>(kind), id),
-                _ => return Err(Drop::IcmpError),
-            }
-        }
-        Layout::Bare if bare::<F>(proto) => {}
-        Layout::Bare => return Err(Drop::IcmpError),
+    } else {
+        quote.sport = u16::from_be_bytes(first.first);
+        quote.dport = u16::from_be_bytes(first.second);
     }
     Ok(quote)
 }

@@ -47,6 +47,9 @@ pub(crate) fn plain<F: Stack>(skb: Skb, end: End) -> i32 {
     if matches!(packet.kind, Kind::Deep) {
         return DEEP;
     }
+    if !F::intact(&skb, true) {
+        return count::drop(Drop::Malformed);
+    }
     // What the compiler needs to be told again where the packet is in a map: the rest of `rewrite` is not for here.
     if packet.proto != proto::TCP && packet.proto != proto::UDP && packet.proto != F::ICMP {
         return DEEP;

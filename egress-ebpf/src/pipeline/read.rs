@@ -18,6 +18,9 @@ use crate::{
 #[inline(always)]
 pub(crate) fn read<F: Stack>(skb: Skb) -> i32 {
     let Some(slot) = F::packet() else { return count::drop(Drop::NotConfigured) };
+    if !F::intact(&Copied(skb), false) {
+        return count::drop(Drop::Malformed);
+    }
     match F::deep(&Copied(skb)) {
         Ok(packet) => {
             // SAFETY: the slot belongs to this CPU and has room for it.

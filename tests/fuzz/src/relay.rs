@@ -82,7 +82,7 @@ impl Case {
     /// The error with `outer` as the address of its own end, about the packet whose own end is `own`.
     fn build<F: Build>(&self, outer: [u8; 16], own: Endpoint, ttl: u8) -> Vec<u8> {
         let (end, quoted) = self.ends();
-        let kind = if F::V6 { 1 + self.kind % 4 } else { [3, 4, 5, 11, 12][usize::from(self.kind) % 5] };
+        let kind = if F::V6 { 1 + self.kind % 4 } else { [3, 4, 11, 12][usize::from(self.kind) % 4] };
         let mut message = [&[kind, self.code, 0, 0][..], &self.value].concat();
         message.extend(self.quoted::<F>(quoted, own));
         let (src, dst) = if matches!(end, End::Source) { (outer, self.body.peer()) } else { (self.router, outer) };

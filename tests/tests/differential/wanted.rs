@@ -32,11 +32,6 @@ pub(super) const WANTED: &[Wanted] = &[
         explains: |step, flow, ours, _| step.is(Kind::NotTranslatable) && !flow.untranslated && ours.is_empty(),
     },
     Wanted {
-        what: "redirects are translated",
-        why: "the kernel's NAT drops every ICMP redirect; for our gateway it is one more error",
-        explains: |step, _, ours, kernels| step.is(Kind::Redirect) && kernels.is_empty() && ours.len() == 1,
-    },
-    Wanted {
         what: "IPv6 fragments stay as they are",
         why: "the kernel puts them together, cuts them anew if need be, and takes the header of atomic ones away",
         explains: |step, flow, ours, kernels| {

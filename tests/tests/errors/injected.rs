@@ -20,9 +20,7 @@ use crate::wire::{agent, dropped, drops, ensure_clean, header, holds, icmp, into
 /// Types and their codes.
 const fn errors(family: Family) -> &'static [(u8, u8)] {
     match family {
-        Family::V4 => {
-            &[(3, 0), (3, 1), (3, 3), (3, 4), (3, 13), (3, 15), (4, 0), (5, 1), (11, 0), (11, 1), (12, 0), (12, 2)]
-        }
+        Family::V4 => &[(3, 0), (3, 1), (3, 3), (3, 4), (3, 13), (3, 15), (4, 0), (11, 0), (11, 1), (12, 0), (12, 2)],
         Family::V6 => &[(1, 0), (1, 1), (1, 3), (1, 4), (1, 6), (2, 0), (3, 0), (3, 1), (4, 0), (4, 1), (4, 2)],
     }
 }

@@ -82,7 +82,7 @@ impl Error {
 /// Every type and code that is assigned: IANA's ICMP and ICMPv6 parameters.
 pub(super) fn kinds(v4: bool) -> Vec<(u8, u8)> {
     let ranges: &[(u8, u8)] =
-        if v4 { &[(3, 15), (4, 0), (5, 3), (11, 1), (12, 2)] } else { &[(1, 8), (2, 0), (3, 1), (4, 10)] };
+        if v4 { &[(3, 15), (4, 0), (11, 1), (12, 2)] } else { &[(1, 8), (2, 0), (3, 1), (4, 10)] };
     // A code that nobody has assigned goes the same way.
     ranges.iter().flat_map(|&(kind, last)| (0..=last).chain([255]).map(move |code| (kind, code))).collect()
 }

@@ -96,7 +96,7 @@ impl Case {
     fn error<F: Dress>(&self, own: Place, ttl: u8, quote: &[u8]) -> Vec<u8> {
         let (src, dst) = if self.end == End::Source { (own.0, self.other.0) } else { (self.router, own.0) };
         let ip = F::dressed(Ip { ttl, ..Ip::new(F::addr(src), F::addr(dst), F::ICMP) }, &self.outer);
-        let kinds = if F::V6 { [1, 2, 3, 4] } else { [3, 5, 11, 12] };
+        let kinds = if F::V6 { [1, 2, 3, 4] } else { [3, 4, 11, 12] };
         ip.sealed(icmp(kinds[self.kind], 1400, quote), Some(2))
     }
 
