@@ -1,12 +1,15 @@
 //! Fragments: what is known of a datagram (`FRAGS`), how many came before its first (`EARLY`), and those that are kept (`HELD`).
+//!
+//! The kernel's LRU maps keep up to 128 free places for each CPU, and evict when the common ones are used up: on many CPUs less
+//! fits than the numbers say.
 //! Sizes are for each family.
 
 /// Datagrams whose fragments pass at the same time (RFC 6146 §4).
 pub const DATAGRAMS: usize = 4096;
 /// Datagrams whose first fragment is waited for.
-pub const WAITING: usize = 1024;
+pub const WAITING: usize = 4096;
 /// Fragments that wait.
-pub const HELD: usize = 512;
+pub const HELD: usize = 2048;
 /// Fragments of one datagram that wait: the 64 KiB of the longest in packets of 1400 bytes.
 pub const HELD_EACH: u32 = 48;
 /// Longest frame that is held.

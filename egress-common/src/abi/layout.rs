@@ -43,6 +43,9 @@ pub const fn hash() -> u64 {
         size_of::<DatagramKey<[u8; 4]>>(),
         size_of::<Datagram>(),
         size_of::<Held>(),
+        super::fragment::DATAGRAMS,
+        super::fragment::WAITING,
+        super::fragment::HELD,
         crate::verdict::DROPS,
         crate::verdict::COUNTERS,
     ];
