@@ -6,7 +6,7 @@ use egress_tests::lab::addresses::mac;
 use egress_tests::packet::build;
 use egress_tests::traffic::PATIENCE;
 
-use super::bench::{Bench, Mode, TTL, Way, ensure_same};
+use super::bench::{Mode, TTL, Way, ensure_same};
 use super::shape::{udp, udp_with};
 use super::talk::Talk;
 use super::{every, on_a_bench};
