@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::transport::crc32c;
+use super::transport::sctp_checksum;
 use super::{Ip, Transport, be16, proto};
 
 /// The ones' complement sum of big-endian words, not inverted.
@@ -116,8 +116,8 @@ fn transport(ip: &Ip, packet: &[u8], unfinished: bool) -> Verdict {
 
 /// SCTP's CRC32c covers no pseudo-header. Of 32 bits that differ, the lower ones are told.
 fn sctp(l4: &[u8]) -> Verdict {
-    let Some((head, rest)) = l4.split_at_checked(12) else { return Verdict::Unknown };
-    let (found, right) = (&head[8..], crc32c(&[&head[..8], &[0; 4], rest].concat()).to_le_bytes());
+    let Some(right) = sctp_checksum(l4).map(u32::to_le_bytes) else { return Verdict::Unknown };
+    let found = &l4[8..12];
     if found == right {
         return Verdict::Right;
     }

@@ -17,6 +17,12 @@ pub fn crc32c(bytes: &[u8]) -> u32 {
     !crc
 }
 
+/// What an SCTP packet's checksum should be, as the number whose little-endian bytes stand there; `None` if it is too short.
+pub fn sctp_checksum(packet: &[u8]) -> Option<u32> {
+    let (head, rest) = packet.split_at_checked(12)?;
+    Some(crc32c(&[&head[..8], &[0; 4], rest].concat()))
+}
+
 /// An SCTP packet with its checksum (RFC 9260 §3.1).
 pub fn sctp(ports: (u16, u16), tag: u32, chunks: &[u8]) -> Vec<u8> {
     let mut packet = [&ports.0.to_be_bytes()[..], &ports.1.to_be_bytes(), &tag.to_be_bytes(), &[0; 4], chunks].concat();
@@ -25,12 +31,17 @@ pub fn sctp(ports: (u16, u16), tag: u32, chunks: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// An SCTP DATA chunk (RFC 9260 §3.3.1), padded.
-pub fn sctp_data(payload: &[u8]) -> Vec<u8> {
-    let length = (16 + payload.len()) as u16;
-    let mut chunk = [&[0, 3][..], &length.to_be_bytes(), &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], payload].concat();
+/// An SCTP chunk: type, flags, length, value (RFC 9260 §3.2), padded.
+pub fn sctp_chunk(kind: u8, flags: u8, value: &[u8]) -> Vec<u8> {
+    let length = (4 + value.len()) as u16;
+    let mut chunk = [&[kind, flags], &length.to_be_bytes()[..], value].concat();
     chunk.resize(chunk.len().next_multiple_of(4), 0);
     chunk
+}
+
+/// An SCTP DATA chunk (RFC 9260 §3.3.1).
+pub fn sctp_data(payload: &[u8]) -> Vec<u8> {
+    sctp_chunk(0, 3, &[&[0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], payload].concat())
 }
 
 /// A DCCP packet of a type with a service code or acknowledgement behind the generic header (RFC 4340 §5.1); `coverage` is

@@ -9,7 +9,6 @@ use egress_tests::packet::proto;
 use super::errors;
 use super::program::{Endpoint, Flow, Kind, Program, Side, Step};
 use super::random::Random;
-use super::rename::UDP_LITE;
 use super::shape::Shaped;
 use super::talk::{Said, Script, Talk};
 use super::tcp::Tcp;
@@ -94,7 +93,7 @@ impl Generator {
         match kind {
             Kind::Tcp => (proto::TCP, Script::Tcp(Tcp::new(random))),
             Kind::MidFlow => (proto::TCP, Script::Tcp(Tcp::middle(random))),
-            Kind::UdpLite => (UDP_LITE, Script::UdpLite),
+            Kind::UdpLite => (proto::UDP_LITE, Script::UdpLite),
             Kind::Echo => (icmp(self.family), Script::Echo(0)),
             Kind::Query => (proto::ICMP, Script::Query(random.pick(&[13, 15, 17]))),
             Kind::Sctp => (proto::SCTP, Script::Sctp(0, [random.next() as u32 | 1, random.next() as u32 | 1])),

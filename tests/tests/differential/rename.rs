@@ -5,12 +5,11 @@ use std::net::IpAddr;
 
 use egress_tests::Family;
 use egress_tests::packet::checksum::sum;
+use egress_tests::packet::transport::sctp_checksum;
 use egress_tests::packet::{Ip, Transport, parse_ip, proto};
 
 use super::program::Endpoint;
 use super::sctp;
-
-pub(super) const UDP_LITE: u8 = 136;
 
 /// The change.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +37,7 @@ fn port_offsets(protocol: u8) -> [usize; 2] {
 const fn checksum_field(protocol: u8) -> Option<(usize, bool)> {
     match protocol {
         proto::TCP => Some((16, true)),
-        proto::UDP | UDP_LITE => Some((6, true)),
+        proto::UDP | proto::UDP_LITE => Some((6, true)),
         proto::ICMP => Some((2, false)),
         proto::ICMPV6 => Some((2, true)),
         _ => None,
@@ -58,8 +57,8 @@ pub(super) fn carry(bytes: &mut [u8], at: usize, protocol: u8, old: u16, new: u1
     }
     let total = sum(&[!found, !old, new].map(u16::to_be_bytes).concat());
     let carried = match !total {
-        0 if matches!(protocol, proto::UDP | UDP_LITE) => 0xffff,
-        0xffff if !matches!(protocol, proto::UDP | UDP_LITE) => 0,
+        0 if matches!(protocol, proto::UDP | proto::UDP_LITE) => 0xffff,
+        0xffff if !matches!(protocol, proto::UDP | proto::UDP_LITE) => 0,
         it => it,
     };
     bytes[at..at + 2].copy_from_slice(&carried.to_be_bytes());
@@ -128,7 +127,7 @@ impl Rename {
                 && (!ports || word(packet, offsets[place]) == Some(self.from.port))
         };
         let Some(place) = (0..2).find(|place| matches(*place)) else { return false };
-        let before = (ip.protocol == proto::SCTP).then(|| sctp::crc(&packet[l4..]));
+        let before = (ip.protocol == proto::SCTP).then(|| sctp_checksum(&packet[l4..]));
         put_address(packet, place, self.to.address);
         if !ports {
             return true;
@@ -141,7 +140,7 @@ impl Rename {
             };
             carry(packet, l4 + field, ip.protocol, covered(self.from), covered(self.to));
         }
-        if let (Some(before), Some(after)) = (before.flatten(), sctp::crc(&packet[l4..])) {
+        if let (Some(before), Some(after)) = (before.flatten(), sctp_checksum(&packet[l4..])) {
             sctp::xor_checksum(&mut packet[l4..], before ^ after);
         }
         true

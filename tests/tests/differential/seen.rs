@@ -4,6 +4,7 @@ use std::fmt;
 
 use egress_tests::capture::Captured;
 use egress_tests::packet::checksum::{Verdict, check, sum};
+use egress_tests::packet::transport::sctp_checksum;
 use egress_tests::packet::{Fragment, parse_ip, proto};
 
 use super::fragments::Whole;
@@ -55,7 +56,7 @@ fn checksums(packet: &[u8]) -> (Sum, Sum) {
     let verdicts = check(&ip, packet, false);
     let l4 = packet.get(ip.l4_offset..ip.length).unwrap_or_default();
     let transport = match (ip.protocol, &ip.fragment, l4.get(6..8)) {
-        (proto::SCTP, None, _) if sctp::crc(l4) == sctp::found(l4) => Sum::Right,
+        (proto::SCTP, None, _) if sctp_checksum(l4) == sctp::found(l4) => Sum::Right,
         (proto::SCTP, None, _) => Sum::Wrong,
         (proto::UDP, None, Some([0, 0])) => Sum::Absent,
         _ => verdicts.transport.into(),

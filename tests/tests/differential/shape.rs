@@ -9,7 +9,7 @@ use egress_tests::packet::proto;
 
 use super::program::{Cut, Kind, Link, Side};
 use super::random::Random;
-use super::rename::{UDP_LITE, carry};
+use super::rename::carry;
 use super::sctp;
 
 /// A packet and how it is sent.
@@ -112,7 +112,7 @@ impl Shaped {
     fn spoil_checksum(&mut self) {
         let (at, protocol) = match self.header.protocol {
             proto::TCP => (16, proto::TCP),
-            it @ (proto::UDP | UDP_LITE) => (6, it),
+            it @ (proto::UDP | proto::UDP_LITE) => (6, it),
             it @ (proto::ICMP | proto::ICMPV6) => (2, it),
             proto::SCTP => {
                 self.kinds.insert(Kind::WrongChecksum);

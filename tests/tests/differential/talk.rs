@@ -1,11 +1,10 @@
 //! What the two ends of a flow say, one L4 packet after the other.
 
 use egress_tests::packet::build::{self, Header};
+use egress_tests::packet::transport::{self, sctp_chunk};
 
 use super::program::{Endpoint, Flow, Side};
 use super::random::Random;
-use super::rename::{UDP_LITE, carry};
-use super::sctp;
 use super::tcp::Tcp;
 
 /// A packet without its IP header.
@@ -62,7 +61,8 @@ impl Talk {
             Script::Udp => said("udp", build::udp((from.address, from.port), (to.address, to.port), &data)),
             Script::UdpLite => {
                 let coverage = random.pick(&[0, 8, 8 + (length / 2) as u16]);
-                said(&format!("udp-lite coverage {coverage}"), udp_lite(from, to, coverage, &data))
+                let ends = ((from.address, from.port), (to.address, to.port));
+                said(&format!("udp-lite coverage {coverage}"), transport::udp_lite(ends.0, ends.1, coverage, &data))
             }
             Script::Echo(sequence) => {
                 *sequence += u16::from(side == Side::Inside);
@@ -95,20 +95,6 @@ fn query(from: Endpoint, to: Endpoint, kind: u8, id: u16, sequence: u16, data: &
     build::icmp(from.address, to.address, kind, 0, [rest[0], rest[1], rest[2], rest[3]], data)
 }
 
-/// RFC 3828: the length's place says how much the checksum covers.
-fn udp_lite(from: Endpoint, to: Endpoint, coverage: u16, data: &[u8]) -> Vec<u8> {
-    let length = 8 + data.len();
-    let covered = if coverage == 0 { length } else { usize::from(coverage).clamp(8, length) };
-    let ends = [from.port, to.port, coverage, 0].map(u16::to_be_bytes);
-    let mut datagram = [ends.as_flattened(), data].concat();
-    let pseudo = egress_tests::packet::checksum::pseudo_header(from.address, to.address, UDP_LITE, length);
-    let covered = egress_tests::packet::checksum::sum(&datagram[..covered]);
-    datagram[6..8].fill(0xff);
-    carry(&mut datagram, 6, UDP_LITE, 0, pseudo);
-    carry(&mut datagram, 6, UDP_LITE, 0, covered);
-    datagram
-}
-
 /// At least 16 bytes; GRE wants a header that says version 0, ESP an SPI and a number, which random bytes are.
 fn plain(protocol: u8, mut data: Vec<u8>) -> Vec<u8> {
     data.resize(data.len().max(16), 0x33);
@@ -126,20 +112,20 @@ fn association(step: usize, tags: [u32; 2], random: &mut Random, flow: &Flow, da
     let init = |tag: u32| [&tag.to_be_bytes()[..], &[0, 1, 0, 0, 0, 5, 0, 5, 0, 0, 0, 1]].concat();
     let data = [&[0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0][..], data, b"!"].concat();
     let (side, chunks) = match step {
-        0 => (Side::Inside, sctp::chunk(1, 0, &init(tags[0]))),
-        1 => (Side::Outside, sctp::chunk(2, 0, &[&init(tags[1])[..], b"\0\x07\0\x0acookie\0\0"].concat())),
-        2 => (Side::Inside, sctp::chunk(10, 0, b"cookie")),
-        3 => (Side::Outside, sctp::chunk(11, 0, b"")),
+        0 => (Side::Inside, sctp_chunk(1, 0, &init(tags[0]))),
+        1 => (Side::Outside, sctp_chunk(2, 0, &[&init(tags[1])[..], b"\0\x07\0\x0acookie\0\0"].concat())),
+        2 => (Side::Inside, sctp_chunk(10, 0, b"cookie")),
+        3 => (Side::Outside, sctp_chunk(11, 0, b"")),
         20.. => return None,
         _ => {
             let side = random.pick(&[Side::Inside, Side::Outside]);
             let sack = [0, 0, 0, 1, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
             let chunks = random.pick(&[(0, 3, &data[..]), (3, 0, &sack), (4, 0, &[0, 1, 0, 8, 1, 2, 3, 4])]);
-            (side, sctp::chunk(chunks.0, chunks.1, chunks.2))
+            (side, sctp_chunk(chunks.0, chunks.1, chunks.2))
         }
     };
     let (from, to) = if side == Side::Inside { (flow.pod, flow.remote) } else { (flow.remote, flow.pod) };
     // A packet carries its receiver's tag, and INIT none.
     let tag = if step == 0 { 0 } else { tags[usize::from(side == Side::Inside)] };
-    Some((side, sctp::packet(from.port, to.port, tag, &chunks)))
+    Some((side, transport::sctp((from.port, to.port), tag, &chunks)))
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use egress_tests::capture::{Capture, Captured, Direction};
 use egress_tests::lab::RealChecksums;
 use egress_tests::packet::checksum::{pseudo_header, sum};
-use egress_tests::packet::proto;
+use egress_tests::packet::{proto, transport};
 use egress_tests::traffic::PATIENCE;
 use egress_tests::{Family, Lab, LabConfig, skip};
 
@@ -16,44 +16,34 @@ use crate::wire::{agent, drops, header, holds};
 
 const LITE: u8 = proto::UDP_LITE;
 const DCCP: u8 = proto::DCCP;
+/// The DCCP packet that opens a connection.
+const REQUEST: u8 = 0;
 type End = (IpAddr, u16);
 
-/// How many bytes the checksum of a packet covers, and where it stands.
-fn covered(protocol: u8, packet: &[u8]) -> Option<(usize, usize)> {
+/// How many bytes the checksum of a packet covers.
+fn covered(protocol: u8, packet: &[u8]) -> Option<usize> {
     if protocol == LITE {
         let coverage = usize::from(u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]));
-        return Some((if coverage == 0 { packet.len() } else { coverage }, 6));
+        return Some(if coverage == 0 { packet.len() } else { coverage });
     }
     // CsCov: all, or the header and so many words of data less one.
     let (head, coverage) = (usize::from(*packet.get(4)?) * 4, usize::from(packet.get(5)? & 0xf));
-    Some((if coverage == 0 { packet.len() } else { head + (coverage - 1) * 4 }, 6))
+    Some(if coverage == 0 { packet.len() } else { head + (coverage - 1) * 4 })
 }
 
 /// Ones' complement sum of what is covered, with the checksum in it; all ones if that is right.
 fn total(from: IpAddr, to: IpAddr, protocol: u8, packet: &[u8]) -> Option<u16> {
-    let (length, _) = covered(protocol, packet)?;
+    let length = covered(protocol, packet)?;
     let total = u32::from(sum(packet.get(..length)?)) + u32::from(pseudo_header(from, to, protocol, packet.len()));
     Some(((total & 0xffff) + (total >> 16)) as u16)
 }
 
-fn filled(from: IpAddr, to: IpAddr, protocol: u8, mut packet: Vec<u8>) -> Vec<u8> {
-    if let (Some(total), Some((_, at))) = (total(from, to, protocol, &packet), covered(protocol, &packet)) {
-        packet[at..at + 2].copy_from_slice(&(!total).to_be_bytes());
-    }
-    packet
-}
-
 /// A packet whose checksum covers all, or only some of what follows the header.
 fn packet(protocol: u8, from: End, to: End, part: bool, data: &[u8]) -> Vec<u8> {
-    let ports = [from.1.to_be_bytes(), to.1.to_be_bytes()].concat();
-    let rest: &[u8] = match (protocol, part) {
-        (LITE, false) => &[0, 0, 0, 0],
-        (LITE, true) => &[0, 8, 0, 0],
-        // A REQUEST with long sequence numbers (X = 1): 16 bytes, and 4 for its service code.
-        (_, false) => &[5, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 42],
-        (_, true) => &[5, 2, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 42],
-    };
-    filled(from.0, to.0, protocol, [&ports, rest, data].concat())
+    match protocol {
+        LITE => transport::udp_lite(from, to, if part { 8 } else { 0 }, data),
+        _ => transport::dccp(from, to, REQUEST, if part { 2 } else { 0 }, data),
+    }
 }
 
 fn through(lab: &Lab, way: Way, protocol: u8, from: End, to: End, (part, length): (bool, usize)) -> Result<[End; 2]> {

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use egress_tests::capture::{Capture, Captured, Direction};
 use egress_tests::lab::RealChecksums;
 use egress_tests::packet::build::{self, Header};
-use egress_tests::packet::transport::{self, crc32c};
+use egress_tests::packet::transport::{self, sctp_checksum};
 use egress_tests::packet::{fragments, proto};
 use egress_tests::traffic::{PATIENCE, inject};
 use egress_tests::{Family, Host, Lab, LabConfig, skip};
@@ -24,10 +24,10 @@ const LENGTHS: [usize; 5] = [0, 20, 33, 1_000, 1_300];
 fn read(frame: &Captured) -> Result<((u16, u16), [u32; 2])> {
     let ip = frame.ip().context("not IP")?;
     let packet = frame.packet().get(ip.l4_offset..ip.length).context("cut short")?;
-    let (head, rest) = packet.split_first_chunk::<12>().context("no SCTP header")?;
-    let port = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
-    let found = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-    Ok(((port(0), port(2)), [found, crc32c(&[&head[..8], &[0; 4], rest].concat())]))
+    let right = sctp_checksum(packet).context("no SCTP header")?;
+    let port = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+    let found = u32::from_le_bytes([packet[8], packet[9], packet[10], packet[11]]);
+    Ok(((port(0), port(2)), [found, right]))
 }
 
 /// A packet from `from` to `to` whose CRC is wrong by `wrong`, and what came of it at `tap`.
