@@ -11,7 +11,7 @@ use egress_tests::packet::{build, proto};
 use egress_tests::traffic::{Call, PATIENCE, icmp, udp};
 use egress_tests::{Family, Host, Lab, LabConfig, eventually, oracle, skip};
 
-use crate::quotes::{TIME_EXCEEDED, Types, is_about};
+use crate::quotes::{TIME_EXCEEDED, TOO_BIG, Types, is_about};
 use crate::rig::{Flow, NEEDS, PORT, flows};
 use crate::wire::{agent, drops, header, holds, into_eth0, into_net1, of};
 
@@ -104,7 +104,7 @@ fn too_big_is_answered_with_the_mtu_of_the_way_out() -> Result<()> {
                 let (at_client, outside) = (Capture::start(&client.ns, "eth0")?, lab.capture_external()?);
                 let datagram = build::udp((own, OWN_PORT), (server, PORT), &[b'x'; 1310]);
                 into_eth0(&lab, &header(own, server, proto::UDP).packet(&datagram))?;
-                let answer = at_client.wait_for(PATIENCE, |it| is_error(it, (3, 2), (own, server)));
+                let answer = at_client.wait_for(PATIENCE, |it| is_error(it, TOO_BIG, (own, server)));
                 let answer = answer.with_context(|| format!("{mode} {family:?} {name}"))?;
                 let ip = answer.ip().context("not IP")?;
                 // The last two bytes of the second word, in both families.

@@ -11,6 +11,7 @@ use egress_tests::traffic::PATIENCE;
 /// An error's type, by family.
 pub(crate) type Types = (u8, u8);
 pub(crate) const UNREACHABLE: Types = (3, 1);
+pub(crate) const TOO_BIG: Types = (3, 2);
 pub(crate) const TIME_EXCEEDED: Types = (11, 3);
 
 /// The quoted bytes.

@@ -9,12 +9,10 @@ use egress_tests::packet::build::{self, Header};
 use egress_tests::packet::proto;
 use egress_tests::{Family, Lab, LabConfig, skip};
 
-use crate::quotes::{TIME_EXCEEDED, error_about, quote};
+use crate::quotes::{TIME_EXCEEDED, TOO_BIG, error_about, quote};
 use crate::rig::{NEEDS, PORT, change_config, flows, stat};
 use crate::talk::{Talk, Way};
 use crate::wire::{agent, dropped, drops, ensure_clean, header, holds, icmp, into_net1};
-
-const TOO_BIG: (u8, u8) = (3, 2);
 
 /// The longest answer (RFC 1812 §4.3.2.3, RFC 4443 §2.4).
 const fn longest(family: Family) -> usize {

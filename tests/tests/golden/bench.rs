@@ -100,7 +100,7 @@ impl<'lab> Bench<'lab> {
 
     /// Runs the guard on a packet that the kernel sends to the external router.
     pub(super) fn guard(&self, packet: &[u8]) -> Result<Ran> {
-        self.guard_frame(&build::ethernet(mac::ROUTER, mac::GATEWAY_OUTSIDE, packet))
+        self.guard_frame(&leaving(Way::Out, packet))
     }
 
     /// Runs the guard on a frame.
@@ -128,11 +128,7 @@ impl<'lab> Bench<'lab> {
             Mode::Peer | Mode::Neigh => (Verdict::Redirect, TTL - 1),
             Mode::Stack => (Verdict::Ok, TTL),
         };
-        let frame = match (self.mode, way) {
-            (Mode::Peer, Way::Out) => build::ethernet(mac::ROUTER, mac::GATEWAY_OUTSIDE, &expected(ttl)),
-            (Mode::Peer, Way::In) => build::ethernet(mac::OVERLAY, mac::GATEWAY_INSIDE, &expected(ttl)),
-            _ => way.frame(&expected(ttl)),
-        };
+        let frame = if self.mode == Mode::Peer { leaving(way, &expected(ttl)) } else { way.frame(&expected(ttl)) };
         ensure_same(&ran.frame, &frame).with_context(|| format!("verdict {:?}", ran.verdict))?;
         ensure!(ran.verdict == verdict, "verdict {:?} instead of {verdict:?}", ran.verdict);
         Ok(())
@@ -158,6 +154,14 @@ impl<'lab> Bench<'lab> {
         ensure_same(&ran.frame, &way.frame(packet))?;
         ensure!(ran.verdict == Verdict::Ok, "{:?} instead of the kernel", ran.verdict);
         Ok(())
+    }
+}
+
+/// The frame in which the next hop gets a packet.
+pub(super) fn leaving(way: Way, packet: &[u8]) -> Vec<u8> {
+    match way {
+        Way::Out => build::ethernet(mac::ROUTER, mac::GATEWAY_OUTSIDE, packet),
+        Way::In => build::ethernet(mac::OVERLAY, mac::GATEWAY_INSIDE, packet),
     }
 }
 

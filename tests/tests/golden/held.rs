@@ -3,12 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use egress_tests::Family;
 use egress_tests::capture::{Captured, Direction};
-use egress_tests::lab::addresses::mac;
-use egress_tests::packet::build;
 use egress_tests::testrun::Verdict;
 use egress_tests::traffic::PATIENCE;
 
-use super::bench::{Bench, Mode, TTL, Way};
+use super::bench::{Bench, Mode, TTL, Way, leaving};
 use super::fragments::{cut, pattern};
 use super::on_a_bench;
 use super::shape::{Shape, udp, udp_with};
@@ -35,11 +33,8 @@ fn held(bench: &Bench<'_>, talk: &mut Talk<'_, '_>, way: Way, pieces: &[Shape]) 
         talk.learn(first, seen.bytes)?;
     }
     for piece in pieces {
-        let (wanted, expected) = match way {
-            Way::Out => (piece.packet(talk.outside()?, TTL - 1), (mac::ROUTER, mac::GATEWAY_OUTSIDE)),
-            Way::In => (piece.packet(talk.inside.back(), TTL - 1), (mac::OVERLAY, mac::GATEWAY_INSIDE)),
-        };
-        let frame = build::ethernet(expected.0, expected.1, &wanted);
+        let ends = if way == Way::Out { talk.outside()? } else { talk.inside.back() };
+        let frame = leaving(way, &piece.packet(ends, TTL - 1));
         let seen = capture.wait_for(PATIENCE, |it| it.direction == Direction::In && it.bytes == frame);
         seen.with_context(|| format!("{way:?} {}", piece.name))?;
     }

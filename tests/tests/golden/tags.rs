@@ -2,11 +2,9 @@
 
 use anyhow::{Context, Result};
 use egress_tests::capture::Direction;
-use egress_tests::lab::addresses::mac;
-use egress_tests::packet::build;
 use egress_tests::traffic::PATIENCE;
 
-use super::bench::{Mode, TTL, Way, ensure_same};
+use super::bench::{Mode, TTL, Way, ensure_same, leaving};
 use super::shape::{udp, udp_with};
 use super::talk::Talk;
 use super::{every, on_a_bench};
@@ -28,13 +26,9 @@ fn a_priority_tag_is_as_none() -> Result<()> {
             let capture = if way == Way::Out { bench.lab.capture_external()? } else { bench.lab.capture_internal()? };
             way.put_frame(bench.lab, &tagged(way, &talk.arriving(way, &shape, TTL)?, [0x8100, 0xe000]))?;
             let seen = capture.wait_for(PATIENCE, |it| it.direction == Direction::In && holds(it, mark))?;
-            let wanted = match way {
-                Way::Out => build::ethernet(mac::ROUTER, mac::GATEWAY_OUTSIDE, &shape.packet(talk.outside()?, TTL - 1)),
-                Way::In => {
-                    build::ethernet(mac::OVERLAY, mac::GATEWAY_INSIDE, &shape.packet(talk.inside.back(), TTL - 1))
-                }
-            };
-            ensure_same(&seen.bytes, &wanted).with_context(|| format!("{way:?}"))?;
+            let ends = if way == Way::Out { talk.outside()? } else { talk.inside.back() };
+            ensure_same(&seen.bytes, &leaving(way, &shape.packet(ends, TTL - 1)))
+                .with_context(|| format!("{way:?}"))?;
         }
         Ok(())
     })
