@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Format, Look, output};
 use crate::{
-    datapath::{attach, pins::Pins, stats, tables::Tables},
+    datapath::{attach, pins::Pins, probe, stats, tables::Tables},
     net::{Netlink, Step, observe, prepare, route},
     role::{place::Place, status::Status},
     spec::{desired::Desired, observed::Observed},
@@ -54,13 +54,16 @@ async fn examine(place: &Place) -> Result<Vec<Check>> {
     const START: &str = "egress-agent gateway --file PATH";
     let pins = &place.pins;
     if let Err(none) = place.clone().existing() {
-        return Ok(vec![check("gateway", false, none.to_string(), START)]);
+        let mut checks = vec![check("gateway", false, none.to_string(), START)];
+        checks.extend(kernel(probe::offers()));
+        return Ok(checks);
     }
     let nl = Netlink::open().context("rtnetlink")?;
     let observed = observe(&nl).await.context("interfaces")?;
     let mut checks = Vec::new();
     let status = Status::read(&pins.id)?;
     checks.push(agent(status.as_ref()));
+    checks.extend(kernel(probe::offers()));
     let config = Tables::open(pins).and_then(|tables| tables.config());
     let config = match config {
         Ok(config) if config.external_ifindex != 0 && config.netns_cookie == place.cookie => config,
@@ -91,6 +94,25 @@ async fn examine(place: &Place) -> Result<Vec<Check>> {
     steps.extend(route::policy_steps(&status.desired, &observed, &current.routes));
     checks.extend(steps.into_iter().map(step));
     Ok(checks)
+}
+
+/// What this kernel has, and what is done where it has it not.
+fn kernel(offers: probe::Offers) -> [Check; 4] {
+    let either = |has: bool, yes: &str, no: &str| if has { format!("yes: {yes}") } else { format!("no: {no}") };
+    let tcx = either(offers.tcx, "programs are attached by links", "programs are attached by clsact filters");
+    let csum = either(
+        offers.csum_ipv6,
+        "the checksums of unfinished packets are left alone",
+        "the difference is taken out of the packet's checksum again",
+    );
+    let netkit = either(offers.netkit, "an interface may be one", "interfaces are veth, macvlan or devices");
+    let batch = either(offers.batch, "flows are read in batches", "flows can neither be listed nor expire");
+    [
+        check("kernel: TCX", true, tcx, ""),
+        check("kernel: BPF_F_IPV6", true, csum, ""),
+        check("kernel: netkit", true, netkit, ""),
+        check("kernel: batch lookup", offers.batch, batch, "a newer kernel"),
+    ]
 }
 
 /// Packets pass without an agent; flows do not expire and edits are not followed.
