@@ -144,7 +144,7 @@ impl<'lab> Agent<'lab> {
 
     /// Waits for a whole line on standard error that `wanted` accepts.
     pub fn wait_for_line(&self, timeout: Duration, wanted: impl Fn(&str) -> bool) -> Result<String> {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now() + crate::wait::patient(timeout);
         let mut text = locked(&self.log.text);
         loop {
             if let Some(line) = text.0.lines().find(|line| wanted(line)) {

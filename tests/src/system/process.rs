@@ -127,7 +127,7 @@ pub fn run(mut command: Command, input: Option<&str>) -> Result<Output> {
 
 /// Waits for the child's end; `None` when `timeout` has passed.
 pub fn wait(child: &mut Child, timeout: Duration) -> Result<Option<ExitStatus>> {
-    let deadline = Instant::now() + timeout;
+    let deadline = Instant::now() + crate::wait::patient(timeout);
     let mut pause = Duration::from_micros(500);
     loop {
         if let Some(status) = child.try_wait().context("wait for a child process")? {
