@@ -8,6 +8,8 @@ mod bpftool;
 mod capabilities;
 mod commands;
 mod conformance;
+#[cfg(feature = "kernels")]
+mod devices;
 mod differential;
 mod errors;
 mod expiry;
