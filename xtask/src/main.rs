@@ -3,6 +3,7 @@
 mod agent;
 mod controls;
 mod fuzz;
+mod kernels;
 mod object;
 mod setup;
 mod sh;
@@ -66,6 +67,17 @@ enum Task {
         #[arg(long, value_name = "FILE", requires = "target", conflicts_with = "seconds")]
         input: Option<PathBuf>,
     },
+    /// Boot Debian's kernels in QEMU and run load, attach and some root tests in each; prints a table
+    Kernels {
+        /// Only these: 6.1, 6.12, 6.18, newest
+        kernels: Vec<String>,
+        /// Instead of the usual tests, those whose name contains this
+        #[arg(long)]
+        filter: Option<String>,
+        /// Write the measured numbers of instructions to tests/kernels.toml
+        #[arg(long)]
+        record: bool,
+    },
     /// Set up, build and run the demo; further arguments are the demo's
     Demo {
         /// Arguments of the demo
@@ -102,6 +114,9 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Test { filter, quick } => return Ok(test::run(&workspace, filter.as_deref(), quick)),
         Task::Controls => return controls::run(&workspace),
         Task::Fuzz { target, seconds, input } => fuzz::by_hand(&workspace, target, seconds, input.as_deref())?,
+        Task::Kernels { kernels, filter, record } => {
+            return kernels::run(&workspace, &kernels, filter.as_deref(), record);
+        }
         Task::Demo { args } => return Err(agent::demo(&workspace, &args)),
     }
     Ok(ExitCode::SUCCESS)

@@ -79,6 +79,12 @@ pub(crate) fn find() -> Result<Tools> {
     })
 }
 
+/// Where everything is kept that is brought from outside and belongs to no clone.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let linker = LINKER.root()?;
+    Ok(linker.parent().map_or_else(|| linker.clone(), Path::to_owned))
+}
+
 fn look(scope: Scope) -> Result<(State, Result<Tools, String>)> {
     let candidates = Candidates::of_this_machine();
     let explicit = candidates.explicit.is_some();
