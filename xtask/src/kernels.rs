@@ -33,18 +33,12 @@ const SECTIONS: &[(&str, &[&str])] = &[
     ("attach", &["capabilities::three_capabilities_are_enough", "forwarding::clsact::filters_work_like_links"]),
     (
         "golden",
-        &[
-            "golden::ports::tcp_and_udp_are_translated",
-            "golden::errors_in::every_type_and_code_reaches_the_pod",
-            "golden::options::extension_headers_are_carried_or_refused",
-        ],
+        &["golden::ports::tcp_and_udp_are_translated", "golden::errors_in::every_type_and_code_reaches_the_pod"],
     ),
     (
         "wire",
         &[
             "protocols::everything::all_clients_at_once_to_every_server",
-            "protocols::zero::udp_checksum_zero_stays_zero",
-            "fragments::orders::of_a_flow_that_they_open",
             "forwarding::modes::a_macvlan_gets_neigh_by_itself_and_refuses_peer",
         ],
     ),
