@@ -4,6 +4,7 @@
 mod address;
 mod answers;
 mod bench;
+mod discarded;
 mod errors;
 mod errors_in;
 mod errors_out;

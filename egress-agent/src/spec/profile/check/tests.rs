@@ -23,7 +23,7 @@ fn an_empty_profile_has_the_defaults() {
     assert_eq!(profile, Profile { name: Some("ns/p".to_owned()), ..Profile::default() });
     assert_eq!((errors.len(), warnings.len()), (0, 0));
     assert_eq!((profile.port_range.min, profile.port_range.max), (1024, 57343));
-    let want = [60, 7440, 7440, 240, 120, 300, 60, 60];
+    let want = [60, 7440, 7440, 240, 120, 300, 60, 600];
     let t = &profile.timeouts;
     let got = [
         t.tcp_opening,
