@@ -19,6 +19,7 @@ mod ctx;
 mod deliver;
 mod events;
 mod fib;
+mod ledger;
 mod maps;
 mod opaque;
 mod pipeline;

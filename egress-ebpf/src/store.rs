@@ -18,7 +18,7 @@ use egress_common::{
     verdict::Counter,
 };
 
-use crate::{alloc::Allocate, atomic, broken, count, maps::Maps};
+use crate::{alloc::Allocate, atomic, broken, count, ledger, maps::Maps};
 
 /// `-EEXIST`.
 const EXISTS: i32 = -17;
@@ -220,6 +220,16 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     #[inline(always)]
     fn claim(&mut self, _reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, now: u32) -> Insert {
         F::claim_apart(now)
+    }
+
+    #[inline(always)]
+    fn begun(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
+        ledger::begun::<F>(key, reply, self.now);
+    }
+
+    #[inline(always)]
+    fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
+        ledger::ending::<F>(key, reply, self.now);
     }
 
     #[inline(always)]

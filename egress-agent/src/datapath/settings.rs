@@ -5,7 +5,7 @@ use std::{fs::File, io::Read, net::IpAddr};
 use anyhow::{Context, Result, bail};
 use egress_common::abi::config::{Config, MAX_EGRESS, Timeouts, flags, forward};
 
-use super::tables::Tables;
+use super::{pins::Pins, tables::Tables};
 use crate::spec::{
     desired::Desired,
     observed::{Link, Observed},
@@ -26,15 +26,20 @@ pub struct Ground {
     pub netns_cookie: u64,
     /// The kernel knows `BPF_F_IPV6`.
     pub csum_ipv6: bool,
+    /// See [`Config::capacity`].
+    pub capacity: u32,
+    /// See [`Config::boot_id`].
+    pub boot_id: [u8; 16],
 }
 
 impl Ground {
     /// From the configuration in use if it is of this namespace, else new.
-    pub fn find(tables: &Tables, netns_cookie: u64, csum_ipv6: bool) -> Result<Self> {
+    pub fn find(tables: &Tables, pins: &Pins, netns_cookie: u64, csum_ipv6: bool) -> Result<Self> {
+        let (capacity, boot_id) = (tables.capacity(pins)?, boot_id()?);
         let old = tables.config()?;
         if old.external_ifindex != 0 && old.netns_cookie == netns_cookie {
             let (port_key, clock_offset_ns) = (old.port_key, old.clock_offset_ns);
-            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6 });
+            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id });
         }
         let mut bytes = [[0; 8]; 2];
         let mut random = File::open("/dev/urandom").context("open /dev/urandom")?;
@@ -42,8 +47,16 @@ impl Ground {
             random.read_exact(word).context("read /dev/urandom")?;
         }
         let port_key = bytes.map(u64::from_ne_bytes);
-        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6 })
+        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6, capacity, boot_id })
     }
+}
+
+fn boot_id() -> Result<[u8; 16]> {
+    const PATH: &str = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(PATH).with_context(|| format!("read {PATH}"))?;
+    let number =
+        u128::from_str_radix(&text.trim().replace('-', ""), 16).with_context(|| format!("{PATH}: {text:?}"))?;
+    Ok(number.to_be_bytes())
 }
 
 /// How packets leave by an interface: asked for, else `peer` where the device is a veth or netkit whose peer is elsewhere.
@@ -87,12 +100,17 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
         forward_in: number(forward_mode(profile.forward, internal)),
         internal_mtu: internal.mtu,
         external_mtu: external.mtu,
-        reserved: 0,
+        capacity: ground.capacity,
         timeouts: timeouts(&profile.timeouts),
         port_min: profile.port_range.min,
         port_max: profile.port_range.max,
         icmp_max: ICMP_MAX,
         pad: 0,
+        fair_from: 100,
+        source_flows: 0,
+        source_rate: 0,
+        pad2: 0,
+        boot_id: ground.boot_id,
         egress4_len: 0,
         egress6_len: 0,
         internal_gateway4: desired.internal.gateway4.map_or([0; 4], |a| a.octets()),

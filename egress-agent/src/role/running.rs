@@ -60,7 +60,7 @@ impl Running {
         let programs = Programs::load(&place.pins, size.flows, object)?;
         let tables = Tables::open(&place.pins)?;
         warn_of_size(tables.capacity(&place.pins)?, size.flows);
-        let ground = Ground::find(&tables, place.cookie, probe::offers().csum_ipv6)?;
+        let ground = Ground::find(&tables, &place.pins, place.cookie, probe::offers().csum_ipv6)?;
         Ok(Self {
             place,
             programs,

@@ -22,6 +22,16 @@ pub mod flags {
     pub const PRESERVE_PORT: u32 = 1;
     /// The kernel knows `BPF_F_IPV6` of `bpf_l4_csum_replace`.
     pub const CSUM_IPV6: u32 = 2;
+    /// What belongs to no flow of this table is passed on: to the next program, then to the kernel.
+    pub const YIELD: u32 = 4;
+    /// With [`YIELD`]: a TCP SYN opens a flow all the same.
+    pub const YIELD_NOT_SYN: u32 = 8;
+    /// A TCP segment in mid-connection without a flow is answered with RST.
+    pub const MIDFLOW_RESET: u32 = 16;
+    /// It is dropped. Without either bit a flow is opened for it.
+    pub const MIDFLOW_DROP: u32 = 32;
+    /// Beginning and end of every flow are reported.
+    pub const FLOW_EVENTS: u32 = 64;
 }
 
 /// Seconds after which a flow that carries nothing ends.
@@ -70,8 +80,8 @@ pub struct Config {
     pub internal_mtu: u32,
     /// MTU of the external interface.
     pub external_mtu: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Flows of each family that the table holds.
+    pub capacity: u32,
     /// Idle times.
     pub timeouts: Timeouts,
     /// Lowest port for new flows.
@@ -82,6 +92,17 @@ pub struct Config {
     pub icmp_max: u16,
     /// Explicit padding.
     pub pad: u16,
+    /// Per cent of the table, or of an address's ports towards one destination, from which the largest sources are limited;
+    /// 100: never.
+    pub fair_from: u32,
+    /// Most flows of one source while they are; 0: by their share only.
+    pub source_flows: u32,
+    /// Most new flows per second of one source while they are; 0: no limit.
+    pub source_rate: u32,
+    /// Explicit padding.
+    pub pad2: u32,
+    /// `/proc/sys/kernel/random/boot_id` as its 16 bytes.
+    pub boot_id: [u8; 16],
     /// Used entries of `egress4`.
     pub egress4_len: u32,
     /// Used entries of `egress6`.
@@ -100,5 +121,5 @@ pub struct Config {
     pub egress6: [[u8; 16]; MAX_EGRESS],
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 8 * 4 + 32 + 8 + 8 + 40 + 20 * MAX_EGRESS);
+const _: () = assert!(size_of::<Config>() == 32 + 8 * 4 + 32 + 8 + 32 + 8 + 40 + 20 * MAX_EGRESS);
 const _: () = assert!(size_of::<Config>().is_multiple_of(8), "no hidden padding at the end");

@@ -86,6 +86,9 @@ fn remove_pair<F: Family, S: FlowStore<F>>(
         }
         return Outcome::Kept;
     }
+    if !taken_over {
+        store.ending(key, reply);
+    }
     store.remove(key);
     store.remove(reply);
     Outcome::Removed

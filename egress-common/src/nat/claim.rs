@@ -164,7 +164,10 @@ fn forward<F: Pool, S: FlowStore<F>>(
     tries: u32,
 ) -> Result<Opened<F>, Refused> {
     match store.insert_new(key, reply.daddr, Word { port: reply.dport, seen, state: 0 }, now) {
-        Insert::Done => Ok(Opened { nat_addr: reply.daddr, port: reply.dport, tries, adopted: false }),
+        Insert::Done => {
+            store.begun(key, reply);
+            Ok(Opened { nat_addr: reply.daddr, port: reply.dport, tries, adopted: false })
+        }
         Insert::Full => {
             store.remove(reply);
             Err(Refused { reason: Drop::TableFull, tries })

@@ -174,6 +174,14 @@ impl FlowStore<F> for Cpu<'_, '_> {
         self.step(|table| table.remove(key));
     }
 
+    fn begun(&mut self, _key: &FlowKey4, _reply: &FlowKey4) {
+        self.step(|table| table.living += 1);
+    }
+
+    fn ending(&mut self, _key: &FlowKey4, _reply: &FlowKey4) {
+        self.step(|table| table.living -= 1);
+    }
+
     fn reclaim(&mut self, reply: &FlowKey4, now: u32) -> bool {
         let ended = |half: &Half<F>| half.word.seen & (seen::FIN | seen::RST) != 0;
         let Some(back) = self.get(reply).filter(ended) else { return false };

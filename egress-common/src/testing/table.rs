@@ -29,6 +29,8 @@ pub(crate) struct Table {
     /// Room for halves.
     pub(crate) room: usize,
     pub(crate) exhausted: HashMap<FlowKey4, u64>,
+    /// Flows that began, without those that ended.
+    pub(crate) living: i64,
 }
 
 impl Table {
@@ -40,6 +42,7 @@ impl Table {
             reuse: true,
             room,
             exhausted: HashMap::new(),
+            living: 0,
         }
     }
 
@@ -80,6 +83,13 @@ impl Table {
         };
         self.insert(&key.reply(egress.0, egress.1), slot(key.saddr, key.sport, seen.1, crate::abi::flow::state::REPLY));
         self.insert(key, slot(egress.0, egress.1, seen.0, 0));
+        self.living += 1;
+    }
+
+    /// [`Self::check`], and that the account was told once of each flow that began and of each that ended.
+    pub(crate) fn check_account(&self) {
+        self.check();
+        assert_eq!(self.living, self.index.keys().filter(|key| key.dir == OUT).count() as i64);
     }
 
     /// Every half lives, every forward half has its reply half, every reply half its forward half: then no two flows share a
@@ -128,12 +138,17 @@ pub(crate) fn config(egress: &[u8]) -> Config {
         forward_in: 0,
         internal_mtu: 1400,
         external_mtu: 1500,
-        reserved: 0,
+        capacity: 1 << 20,
         timeouts: TIMEOUTS,
         port_min: 1024,
         port_max: 57343,
         icmp_max: 49151,
         pad: 0,
+        fair_from: 100,
+        source_flows: 0,
+        source_rate: 0,
+        pad2: 0,
+        boot_id: [0; 16],
         egress4_len: egress.len() as u32,
         egress6_len: 0,
         internal_gateway4: [0; 4],

@@ -120,7 +120,6 @@ pub(crate) fn open<F: Stack>(_skb: Skb) -> i32 {
     match claim::open(&mut Table::<F>::new(now), config, &key, packet.seen, now.s) {
         Ok(flow) => {
             count::add(Counter::PortTries, u64::from(flow.tries));
-            count::add(Counter::FlowsCreated, u64::from(!flow.adopted));
             OPENED
         }
         Err(refused) => {

@@ -100,7 +100,7 @@ fn config_event_and_order() {
         (offset_of!(Config, port_min), offset_of!(Config, port_max), offset_of!(Config, icmp_max)),
         (96, 98, 100)
     );
-    assert_eq!((offset_of!(Config, egress4), offset_of!(Config, egress6)), (152, 152 + 4 * MAX_EGRESS));
+    assert_eq!((offset_of!(Config, egress4), offset_of!(Config, egress6)), (184, 184 + 4 * MAX_EGRESS));
     assert_eq!((size_of::<Event>(), offset_of!(Event, inside), offset_of!(Event, remote)), (48, 16, 32));
     assert_eq!((size_of::<Head>(), offset_of!(Head, keys)), (16, 2));
 }

@@ -44,7 +44,7 @@ fn packet_or_flow(seen: (u8, u8), inward: bool, shown: u8, why: Why<'static>) ->
             &schedule,
             vec![boxed(|cpu| outcome = remove(cpu, &key, NOW, why)), boxed(|cpu| hit = cpu.touch(own, shown, NOW))],
         );
-        table.check();
+        table.check_account();
         let there = table.index.len();
         assert!([0, 2].contains(&there));
         assert_eq!(outcome == Outcome::Removed, there == 0, "{schedule:?}");
@@ -129,7 +129,7 @@ fn restart_and_a_late_segment() {
                     }),
                 ],
             );
-            table.check();
+            table.check_account();
             let left = [key, reply].map(|key| table.find(&key).unwrap().word.seen & (seen::FIN | seen::RST));
             assert_eq!(left, [0, 0], "{schedule:?}");
         }
@@ -158,7 +158,7 @@ fn a_slot_used_again() {
                 boxed(|cpu| hit = cpu.touch(&key, seen::ACK, NOW)),
             ],
         );
-        table.check();
+        table.check_account();
         if let Some((addr, _)) = hit {
             assert_eq!(addr, EGRESS.0, "an inside address leaves: {schedule:?}");
         }
@@ -228,7 +228,7 @@ proptest! {
         let log = Mutex::new(Vec::new());
         let actors = what.iter().map(|what| act(*what, &key, NOW, &log)).collect();
         run(&mut table, &schedule, actors);
-        table.check();
+        table.check_account();
         for mapping in log.into_inner().unwrap() {
             let out = table.find(&key);
             prop_assert_eq!(out.map(|half| (half.nat_addr, half.word.port)), Some(mapping));

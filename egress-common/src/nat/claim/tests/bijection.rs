@@ -40,7 +40,7 @@ fn two_cpus_one_flow() {
                     boxed(|cpu| *b = Some(open(cpu, &config, &key, seen::SYN, 100 + second))),
                 ],
             );
-            table.check();
+            table.check_account();
             let mapping = table.find(&key).map(|half| (half.nat_addr, half.word.port));
             for flow in outcomes.into_iter().flatten() {
                 match flow {
@@ -76,7 +76,7 @@ fn two_flows_one_port() {
             })
             .collect();
         run(&mut table, &schedule, actors);
-        table.check();
+        table.check_account();
         let mut ports = ports.into_inner().unwrap();
         ports.sort_unstable();
         assert_eq!(ports, [2000, 2001], "{schedule:?}");
@@ -143,7 +143,7 @@ proptest! {
             })
             .collect();
         run(&mut table, &schedule, actors);
-        table.check();
+        table.check_account();
         let flows = table.index.keys().filter(|key| key.dir == OUT).count();
         prop_assert_eq!(flows * 2, table.index.len());
     }

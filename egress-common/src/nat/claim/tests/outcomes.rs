@@ -32,7 +32,7 @@ fn narrow(min: u16, max: u16, egress: &[u8]) -> Config {
 fn both_halves() {
     let (mut table, config) = (Table::new(8), config(&[11]));
     let flow = attempt(&mut table, &config, &client(9, 4000), 77).unwrap();
-    table.check();
+    table.check_account();
     assert_eq!((flow.nat_addr, flow.tries, flow.adopted), (EGRESS, 1, false));
     let out = table.find(&client(9, 4000)).unwrap();
     let back = table.find(&client(9, 4000).reply(EGRESS, flow.port)).unwrap();
@@ -48,7 +48,7 @@ fn kept_port_if_free() {
     let second = attempt(&mut table, &config, &client(10, 4000), 0).unwrap();
     assert!(second.port != 4000 && second.tries == 2);
     assert_ne!(attempt(&mut table, &config, &client(9, 443), 0).unwrap().port, 443, "not in the range");
-    table.check();
+    table.check_account();
 }
 
 /// One port serves many destinations, and each protocol for itself.
@@ -66,7 +66,7 @@ fn ports_are_per_destination() {
         assert_eq!(attempt(&mut table, &config, &key, 0).unwrap().port, 2000);
     }
     assert_eq!(attempt(&mut table, &config, &client(10, 4000), 0).unwrap_err().reason, Drop::PortsExhausted);
-    table.check();
+    table.check_account();
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn full_table() {
         let mut table = Table::new(room);
         for n in 0..4 {
             let outcome = attempt(&mut table, &config, &client(n, 4000), 0);
-            table.check();
+            table.check_account();
             let fits = usize::from(n) * 2 + 2 <= room;
             assert_eq!(
                 outcome.map(|_| ()),
@@ -106,7 +106,7 @@ fn exhaustion() {
         flows[..3].iter().all(|flow| flow.nat_addr == first) && flows[3..].iter().all(|flow| flow.nat_addr == second)
     );
     assert_eq!(flows[3].tries, 3 + 1, "every port of the first address");
-    table.check();
+    table.check_account();
 
     table.exhausted.clear();
     let refused = attempt(&mut table, &config, &key(6), 0).unwrap_err();
@@ -117,7 +117,7 @@ fn exhaustion() {
     let again = attempt(&mut table, &config, &key(7), 0).unwrap_err();
     assert_eq!(again, Refused { reason: Drop::PortsExhausted, tries: 0 }, "found taken a moment ago");
     assert!(attempt(&mut table, &config, &Key { dport: 80, ..key(8) }, 0).is_ok(), "another destination has its ports");
-    table.check();
+    table.check_account();
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn reclaims() {
         table.put(&client(10, 1), (EGRESS, 2000), seen, 100);
         let outcome = attempt(&mut table, &config, &client(9, 4000), 100 + idle);
         assert_eq!(outcome.is_ok(), want, "{seen:?} after {idle}");
-        table.check();
+        table.check_account();
         assert_eq!(table.find(&client(10, 1)).is_some(), !want);
         assert_eq!(table.index.len(), 2);
     }
@@ -160,7 +160,7 @@ fn adopts() {
     let flow = attempt(&mut table, &config, &client(9, 4000), 0).unwrap();
     assert_eq!((flow.nat_addr, flow.port, flow.adopted), (EGRESS, 2000, true));
     assert_eq!(table.index.len(), 2);
-    table.check();
+    table.check_account();
 }
 
 /// A flow that is being removed has to go first.
@@ -186,5 +186,5 @@ fn other_family_and_protocol() {
         assert!(attempt(&mut table, &config, &key, 0).unwrap().port <= 5);
     }
     assert!(table.index.keys().all(|key| key.dir == OUT || key.sport == 0));
-    table.check();
+    table.check_account();
 }
