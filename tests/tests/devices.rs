@@ -1,5 +1,8 @@
 //! Devices and datapaths that a machine may lack, and that the kernels of `cargo xtask kernels` have.
 
+mod netkit;
+mod vrf;
+
 use anyhow::{Context, Result, ensure};
 use egress_tests::lab::RealChecksums;
 use egress_tests::lab::names::INTERNAL_PORT;
