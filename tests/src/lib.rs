@@ -5,9 +5,11 @@
 //! makes carries the maker's process in its name and is removed when the lab is dropped, when the process is interrupted,
 //! and, if it was killed, by the next process that makes a lab.
 
+pub mod bench;
 pub mod capture;
 pub mod demo;
 pub mod gateway;
+pub mod generator;
 pub mod lab;
 pub mod oracle;
 pub mod packet;

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod allocation;
+mod bench;
 mod bpftool;
 mod capabilities;
 mod commands;

@@ -30,15 +30,16 @@ pub(crate) fn for_lab<'a>(command: &'a mut Command, workspace: &Workspace) -> &'
     command.env("EGRESS_AGENT", workspace.agent()).env("EGRESS_EBPF_OBJ", workspace.object())
 }
 
-/// Sets up, builds, and becomes the demo: signals then reach it and nobody else. Returns only if that fails.
-pub(crate) fn demo(workspace: &Workspace, args: &[String]) -> Error {
+/// Sets up, builds, and becomes a program of tests/ (`demo`, `bench`): signals then reach it and nobody else. Returns only if
+/// that fails.
+pub(crate) fn become_program(workspace: &Workspace, name: &str, args: &[String]) -> Error {
     let prepared = setup::bring(Scope::NoFuzzing).and_then(|tools| build(workspace, &tools, &[]));
     if let Err(error) = prepared {
         return error;
     }
     let mut cargo = workspace.cargo();
-    cargo.args(["run", "--release", "--package", "egress-tests", "--bin", "demo", "--"]).args(args);
-    let demo = for_lab(&mut cargo, workspace);
-    sh::say(format!("==> demo\n    $ {}", sh::show(demo)));
-    Error::new(demo.exec()).context("starting the demo")
+    cargo.args(["run", "--release", "--package", "egress-tests", "--bin", name, "--"]).args(args);
+    let program = for_lab(&mut cargo, workspace);
+    sh::say(format!("==> {name}\n    $ {}", sh::show(program)));
+    Error::new(program.exec()).context(format!("starting {name}"))
 }

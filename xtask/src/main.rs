@@ -78,6 +78,12 @@ enum Task {
         #[arg(long)]
         record: bool,
     },
+    /// Set up, build and measure this gateway beside its peers; `--quick`, `--only TEXT`, `--json FILE`, `--markdown FILE`
+    Bench {
+        /// Arguments of the benchmark
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
     /// Set up, build and run the demo; further arguments are the demo's
     Demo {
         /// Arguments of the demo
@@ -117,7 +123,8 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Kernels { kernels, filter, record } => {
             return kernels::run(&workspace, &kernels, filter.as_deref(), record);
         }
-        Task::Demo { args } => return Err(agent::demo(&workspace, &args)),
+        Task::Demo { args } => return Err(agent::become_program(&workspace, "demo", &args)),
+        Task::Bench { args } => return Err(agent::become_program(&workspace, "bench", &args)),
     }
     Ok(ExitCode::SUCCESS)
 }

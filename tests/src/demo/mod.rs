@@ -3,7 +3,6 @@
 //! and packets per second beside the kernel's NAT. Whatever is not as it must be ends it with an error.
 
 mod eyes;
-mod generator;
 mod look;
 mod race;
 mod rates;

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::generator::{Flows, Generator, Load};
 use super::rates::{Comparison, Round};
 use super::report::Report;
 use super::tour::{options, plan};
 use super::{SEED_000, with_log};
 use crate::capture::{Captured, Direction};
 use crate::gateway::{Agent, Gateway, KernelGateway};
+use crate::generator::{Cpu, Flows, Generator, Load};
 use crate::lab::addresses::{mac, no_snat_networks};
 use crate::lab::names::EXTERNAL_PORT;
 use crate::skip::in_path;
@@ -20,7 +20,7 @@ use crate::traffic::{Call, PATIENCE, udp};
 use crate::{Family, Host, Lab, oracle};
 
 const PORT: u16 = 7007;
-const FLOWS: u16 = 1000;
+const FLOWS: u32 = 1000;
 /// With Ethernet, IP and UDP headers and the frame check sequence: 64 bytes.
 const PAYLOAD: usize = 18;
 /// Packets of one turn: some tenths of a second, short beside what slows a machine down for a while.
@@ -114,7 +114,7 @@ impl<'lab> Side<'lab> {
         let egress: Vec<IpAddr> = lab.config.egress.iter().map(|it| it.addr()).collect();
         let seen = open(client, server, &flows)?;
         let wrong = seen.iter().find(|it| !egress.contains(&it.ip()));
-        ensure!(wrong.is_none() && seen.len() == usize::from(FLOWS), "{label}: the server saw {wrong:?}");
+        ensure!(wrong.is_none() && seen.len() == FLOWS as usize, "{label}: the server saw {wrong:?}");
         // What a Pod sends comes with its checksum unfinished, which saves the kernel's conntrack from checking it. The
         // generator's are finished, and are spared too.
         let conntrack = ("net/netfilter/nf_conntrack_checksum", "0");
@@ -136,7 +136,7 @@ impl<'lab> Side<'lab> {
     /// The generator's packets are translated like any others.
     fn look_at_some(&self, egress: &[IpAddr]) -> Result<()> {
         let outside = self.lab.capture_external()?;
-        self.load.send(SAMPLE)?;
+        self.load.send(SAMPLE, Cpu::LAST)?;
         let is_one = |it: &Captured| {
             it.direction == Direction::In && it.ip().is_some_and(|ip| ip.ports().is_some_and(|ports| ports.1 == PORT))
         };
@@ -157,7 +157,7 @@ impl<'lab> Side<'lab> {
             Sink::Server => (&self.lab.server.ns, "eth0"),
         };
         let before = ns.counters(interface)?;
-        let time = self.load.send(TURN)?;
+        let time = self.load.send(TURN, Cpu::LAST)?;
         let arrived = ns.counters(interface)?.since(&before).rx_packets;
         ensure!(arrived > u64::from(TURN) / 100 * 99, "{}: only {arrived} of {TURN} packets arrived", self.label);
         Ok((arrived, time))
@@ -166,7 +166,7 @@ impl<'lab> Side<'lab> {
     /// What the generator alone can do: nothing gets as far as the gateway.
     fn ceiling(&self) -> Result<f64> {
         drop_on_arrival(&self.lab.gateway.ns, "eth0")?;
-        let time = self.load.send(TURN)?;
+        let time = self.load.send(TURN, Cpu::LAST)?;
         self.lab.gateway.ns.sh("tc qdisc del dev eth0 clsact")?;
         Ok(f64::from(TURN) / time.as_secs_f64())
     }

@@ -3,7 +3,7 @@
 mod agent;
 mod kernel;
 mod nft;
-mod routes;
+pub(crate) mod routes;
 
 pub use self::agent::{Agent, AgentOptions, Refusal, agent_binary, pins};
 pub use self::kernel::KernelGateway;

@@ -8,7 +8,7 @@ use crate::lab::addresses::{GATEWAY_INSIDE, GATEWAY_OUTSIDE, OVERLAY_ROUTER};
 use crate::{Family, Lab};
 
 /// What was said to the gateway's eth0 leaves by net1, and the other way round.
-pub(super) fn forward(lab: &Lab) -> Result<()> {
+pub(crate) fn forward(lab: &Lab) -> Result<()> {
     let ns = &lab.gateway.ns;
     ns.sysctl(&[
         ("net/ipv4/ip_forward", "1"),

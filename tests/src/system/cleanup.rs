@@ -1,6 +1,6 @@
 //! What is removed when a lab ends in another way than by `Drop`: by a signal, or by its process having been killed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
@@ -68,7 +68,40 @@ pub fn sweep() -> Vec<PathBuf> {
     swept
 }
 
+/// A setting of the whole machine that is put back on drop, or when a signal ends the process.
+#[derive(Debug)]
+pub struct Setting(PathBuf);
+
+static SETTINGS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
+
+impl Setting {
+    /// Raises the number in `path` to at least `least`.
+    pub fn raise(path: &str, least: u64) -> Result<Self> {
+        prepare()?;
+        let old = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
+        let number: u64 = old.trim().parse().with_context(|| format!("{path}: {old:?}"))?;
+        let path = PathBuf::from(path);
+        locked(&SETTINGS).insert(path.clone(), old);
+        let setting = Self(path);
+        if number < least {
+            fs::write(&setting.0, least.to_string()).with_context(|| format!("raise {}", setting.0.display()))?;
+        }
+        Ok(setting)
+    }
+}
+
+impl Drop for Setting {
+    fn drop(&mut self) {
+        if let Some(old) = locked(&SETTINGS).remove(&self.0) {
+            let _ = fs::write(&self.0, old);
+        }
+    }
+}
+
 fn remove_everything() {
+    for (path, old) in std::mem::take(&mut *locked(&SETTINGS)) {
+        let _ = fs::write(path, old);
+    }
     let paths: Vec<_> = locked(&PATHS).iter().cloned().collect();
     for path in paths {
         remove(&path);

@@ -8,7 +8,7 @@ mod program;
 mod sys;
 
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -23,27 +23,31 @@ use crate::system::Netns;
 /// Packets that the kernel makes at once, as many as a driver's receive loop.
 const BATCH: u32 = 64;
 
-/// UDP flows that differ in their source port only.
+/// Source ports of one sender; further flows are those of the next address, to the next destination port.
+pub const PORTS: u32 = 1 << program::PORT_BITS;
+
+/// UDP flows to one destination, in turn.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Flows {
-    /// The sender.
-    pub(super) source: IpAddr,
-    /// Its first port.
-    pub(super) first_port: u16,
+pub struct Flows {
+    /// The first sender.
+    pub source: IpAddr,
+    /// First port of each.
+    pub first_port: u16,
     /// How many flows.
-    pub(super) count: u16,
+    pub count: u32,
     /// The receiver.
-    pub(super) destination: (IpAddr, u16),
+    pub destination: (IpAddr, u16),
     /// MAC addresses of the previous hop and of the interface that gets the packets.
-    pub(super) macs: ([u8; 6], [u8; 6]),
+    pub macs: ([u8; 6], [u8; 6]),
     /// Bytes behind the UDP header.
-    pub(super) payload: usize,
+    pub payload: usize,
 }
 
 impl Flows {
-    /// Every source port.
-    pub(super) fn ports(&self) -> impl Iterator<Item = u16> + use<> {
-        self.first_port..self.first_port + self.count
+    /// Every source port of the first sender.
+    pub fn ports(&self) -> impl Iterator<Item = u16> + use<> {
+        let ports = self.count.min(PORTS) as u16;
+        self.first_port..self.first_port + ports
     }
 
     /// The frame of source port 0, as the router before the gateway sends it on.
@@ -56,53 +60,64 @@ impl Flows {
 
 /// The program that fills the packets, and the packet that it starts from.
 #[derive(Debug)]
-pub(super) struct Generator {
+pub struct Generator {
     program: OwnedFd,
     frame: Vec<u8>,
 }
 
 impl Generator {
     /// Loads the program.
-    pub(super) fn new(flows: &Flows) -> Result<Self> {
+    pub fn new(flows: &Flows) -> Result<Self> {
         let frame = flows.frame();
-        let program = sys::load(&program::fill(&frame, flows.first_port, flows.count)?)?;
+        let counter = sys::counter()?;
+        let program = sys::load(&program::fill(&frame, flows.first_port, flows.count, counter.as_raw_fd())?)?;
         Ok(Self { program, frame })
     }
 
     /// Makes packets arrive at an interface.
-    pub(super) fn into_load<'ns>(self, ns: &'ns Netns, interface: &str) -> Result<Load<'ns>> {
+    pub fn into_load<'ns>(self, ns: &'ns Netns, interface: &str) -> Result<Load<'ns>> {
         Ok(Load { generator: self, ns, interface: ns.ifindex(interface)? })
     }
 }
 
 /// A generator with the interface that its packets arrive at.
 #[derive(Debug)]
-pub(super) struct Load<'ns> {
+pub struct Load<'ns> {
     generator: Generator,
     ns: &'ns Netns,
     interface: u32,
 }
 
 impl Load<'_> {
-    /// Sends so many packets, all on one CPU; returns the time that it took.
-    pub(super) fn send(&self, packets: u32) -> Result<Duration> {
+    /// Sends so many packets, all on one CPU; returns the time that it took. The next call goes on with the next flow.
+    pub fn send(&self, packets: u32, cpu: Cpu) -> Result<Duration> {
         let Generator { program, frame } = &self.generator;
         self.ns.run(|| {
-            own_a_cpu()?;
+            own(cpu)?;
             sys::run_live(program, frame, self.interface, packets, BATCH)
         })?
     }
 }
 
-/// Keeps this thread on the last CPU it may use, and others from it as far as a priority can: then the work that the kernel
-/// puts off is done by this thread too, not by ksoftirqd, whose time would not be counted.
-fn own_a_cpu() -> Result<()> {
+/// One of the CPUs that this process may use, counted from the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu(pub usize);
+
+impl Cpu {
+    /// Interrupts and other processes are on the first ones more often.
+    pub const LAST: Self = Self(0);
+}
+
+/// Keeps this thread on a CPU, and others from it as far as a priority can: then the work that the kernel puts off is done by
+/// this thread too, not by ksoftirqd, whose time would not be counted.
+fn own(cpu: Cpu) -> Result<()> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this).context("ask for the CPUs")?;
-    let last = (0..CpuSet::count()).rev().find(|cpu| allowed.is_set(*cpu).unwrap_or(false)).context("no CPU")?;
+    let mut usable = (0..CpuSet::count()).rev().filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));
+    let number = usable.nth(cpu.0).with_context(|| format!("there are not {} CPUs", cpu.0 + 1))?;
     let mut cpus = CpuSet::new();
-    cpus.set(last).context("number of the CPU")?;
-    sched_setaffinity(this, &cpus).with_context(|| format!("stay on CPU {last}"))?;
+    cpus.set(number).context("number of the CPU")?;
+    sched_setaffinity(this, &cpus).with_context(|| format!("stay on CPU {number}"))?;
     // SAFETY: setpriority(2) with integers only; 0 is this thread.
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) }).context("raise the priority")?;
     Ok(())

@@ -10,6 +10,8 @@ use nix::libc;
 
 use super::program::Insn;
 
+const BPF_MAP_CREATE: libc::c_int = 0;
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_PROG_TYPE_XDP: u32 = 6;
@@ -18,9 +20,19 @@ const BPF_F_TEST_XDP_LIVE_FRAMES: u32 = 2;
 /// The shapes of `union bpf_attr` that are used here; fields as in linux/bpf.h.
 #[repr(C)]
 union Attr {
+    map: Map,
     load: Load,
     run: Run,
     size: [u64; 20],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Map {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
 }
 
 #[repr(C)]
@@ -62,6 +74,16 @@ struct XdpMd {
     ingress_ifindex: u32,
     rx_queue_index: u32,
     egress_ifindex: u32,
+}
+
+/// Makes an array map of one 64-bit word.
+pub(super) fn counter() -> Result<OwnedFd> {
+    // SAFETY: the union is plain numbers.
+    let mut attr: Attr = unsafe { zeroed() };
+    attr.map = Map { kind: BPF_MAP_TYPE_ARRAY, key_size: 4, value_size: 8, max_entries: 1 };
+    let fd = bpf(BPF_MAP_CREATE, &mut attr).context("make the packet generator's map")?;
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Loads an XDP program.

@@ -1,0 +1,108 @@
+//! `cargo xtask bench`: this gateway and its peers side by side, in labs that are alike, in turns, in one run.
+//!
+//! What is said of them are ratios, round by round: a machine that is slow for a while is slow for all.
+
+mod churn;
+mod packets;
+mod peers;
+mod report;
+mod series;
+mod sockets;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use self::peers::{Bed, Peer};
+pub use self::series::Measure;
+use crate::Lab;
+use crate::gateway::agent_binary;
+use crate::skip::in_path;
+use crate::system::cleanup::Setting;
+
+/// Rows that a whole run opens at most, in one table of the kernel's.
+const CONNTRACK: u64 = 8 << 20;
+
+/// How much is measured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Rounds of each measure.
+    pub rounds: usize,
+    /// Packets of a turn.
+    pub turn: u32,
+    /// Fewer cases: below two minutes.
+    pub quick: bool,
+    /// Only measures whose name contains this.
+    pub only: Option<String>,
+    /// Room for flows in our table.
+    pub flows: u32,
+}
+
+impl Plan {
+    /// All there is.
+    pub const WHOLE: Self = Self { rounds: 5, turn: 1 << 18, quick: false, only: None, flows: 4 << 20 };
+    /// The cases that people ask for.
+    pub const QUICK: Self = Self { rounds: 3, turn: 1 << 17, quick: true, only: None, flows: 4 << 20 };
+
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
+    }
+}
+
+/// Where reports go, beside standard output.
+#[derive(Debug, Clone, Default)]
+pub struct Reports {
+    /// Every series.
+    pub json: Option<PathBuf>,
+    /// Tables and bars.
+    pub markdown: Option<PathBuf>,
+}
+
+/// Measures and reports.
+pub fn run(plan: &Plan, reports: &Reports) -> Result<()> {
+    report::write(&measure(plan)?, reports)
+}
+
+/// Measures.
+pub fn measure(plan: &Plan) -> Result<Vec<Measure>> {
+    ensure!(nix::unistd::geteuid().is_root(), "it makes network namespaces and loads BPF programs: run it as root");
+    let agent = agent_binary();
+    ensure!(agent.is_file(), "no agent at {}; `cargo xtask bench` builds it", agent.display());
+    for tool in ["iptables-restore", "nft", "tc"] {
+        ensure!(in_path(tool), "there is no {tool} on this machine: the peers need it");
+    }
+    let _limits = raise_limits();
+    let peers = [Peer::Ours, Peer::Iptables, Peer::Nft, Peer::Forward];
+    let labs = peers.iter().map(|_| Lab::build(peers::network()?)).collect::<Result<Vec<_>>>()?;
+    let beds = peers
+        .iter()
+        .zip(&labs)
+        .map(|(peer, lab)| Bed::start(*peer, lab, plan.flows, ""))
+        .collect::<Result<Vec<_>>>()?;
+    let mut measures = Vec::new();
+    let measured = (|| {
+        packets::established(plan, &beds, &mut measures)?;
+        packets::two_cores(plan, &beds, &mut measures)?;
+        churn::new_flows(plan, &beds, &mut measures)?;
+        churn::no_port_left(plan, &mut measures)?;
+        sockets::connections(plan, &beds, &mut measures)?;
+        sockets::bulk(plan, &beds, &mut measures)
+    })();
+    let log = beds.iter().find_map(Bed::log).unwrap_or_default();
+    measured.with_context(|| format!("the agent's log:\n{log}"))?;
+    Ok(measures)
+}
+
+/// The kernel's limits hold for the whole machine; what may not be raised is said.
+fn raise_limits() -> Vec<Setting> {
+    let wanted = [
+        ("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK),
+        ("/sys/module/nf_conntrack/parameters/hashsize", CONNTRACK / 4),
+    ];
+    let raise = |(path, least): (&str, u64)| {
+        Setting::raise(path, least)
+            .map_err(|error| eprintln!("{error:#}: the kernel's NAT is measured with less room than ours"))
+            .ok()
+    };
+    wanted.into_iter().filter_map(raise).collect()
+}

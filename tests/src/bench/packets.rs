@@ -1,0 +1,152 @@
+//! Packets of flows that exist: what one costs, generator and delivery included.
+
+use std::net::IpAddr;
+use std::thread;
+
+use anyhow::{Result, anyhow, ensure};
+
+use super::Plan;
+use super::peers::{Bed, Peer, drop_on_arrival, take_in};
+use super::series::{Goal, Measure, Unit};
+use crate::Family;
+use crate::generator::{Cpu, Flows, Generator, Load};
+use crate::lab::addresses::mac;
+use crate::lab::names::EXTERNAL_PORT;
+
+/// Bytes behind the UDP header of a frame of 64 bytes (84 with IPv6, and its frame check sequence), and the MTU.
+pub(super) const SMALL: usize = 18;
+const SIZES: [&str; 2] = ["64 B", "1500 B"];
+
+const fn payload(family: Family, size: usize) -> usize {
+    match (size, family) {
+        (0, _) => SMALL,
+        (_, Family::V4) => 1500 - 20 - 8,
+        (_, Family::V6) => 1500 - 40 - 8,
+    }
+}
+
+/// The flows of a measure; each port is a measure's own.
+pub(super) fn flows(bed: &Bed<'_>, family: Family, count: u32, port: u16, payload: usize) -> Result<Flows> {
+    Ok(Flows {
+        source: bed.lab.client("client1")?.addr(family),
+        first_port: 20_000,
+        count,
+        destination: (server(bed, family), port),
+        macs: (mac::OVERLAY, mac::GATEWAY_INSIDE),
+        payload,
+    })
+}
+
+fn server(bed: &Bed<'_>, family: Family) -> IpAddr {
+    bed.lab.server.addr(family)
+}
+
+/// A load on the gateway's eth0.
+pub(super) fn load<'lab>(bed: &Bed<'lab>, flows: &Flows) -> Result<Load<'lab>> {
+    Generator::new(flows)?.into_load(&bed.lab.gateway.ns, "eth0")
+}
+
+/// Nanoseconds per packet of a turn; all but a few must arrive at the far end of net1's cable.
+pub(super) fn turn(bed: &Bed<'_>, load: &Load<'_>, packets: u32, cpu: Cpu) -> Result<f64> {
+    let before = bed.lab.node.counters(EXTERNAL_PORT)?;
+    let time = load.send(packets, cpu)?;
+    let arrived = bed.lab.node.counters(EXTERNAL_PORT)?.since(&before).rx_packets;
+    let label = bed.peer.label();
+    ensure!(arrived > u64::from(packets) / 100 * 99, "{label}: only {arrived} of {packets} packets arrived");
+    Ok(time.as_nanos() as f64 / arrived as f64)
+}
+
+fn cases(quick: bool) -> Vec<(Family, usize, u32)> {
+    let counts: &[u32] = if quick { &[1000, 1 << 20] } else { &[1, 1000, 100_000, 1 << 20] };
+    let families: &[Family] = if quick { &[Family::V4] } else { &Family::BOTH };
+    let sizes = if quick { 1 } else { SIZES.len() };
+    let all = |family: &Family| {
+        let family = *family;
+        counts.iter().flat_map(move |count| (0..sizes).map(move |size| (family, size, *count)))
+    };
+    families.iter().flat_map(all).collect()
+}
+
+/// Cost per packet of established flows.
+pub(super) fn established(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+    for (number, (family, size, count)) in cases(plan.quick).into_iter().enumerate() {
+        let payload = payload(family, size);
+        let name = format!(
+            "established, IP{}, {}, {count} flows",
+            if family == Family::V4 { "v4" } else { "v6" },
+            SIZES[size]
+        );
+        if !plan.wants(&name) {
+            continue;
+        }
+        let goal = match count {
+            1000 => Some(Goal { against: Peer::Iptables, must: 0.60, aim: 0.50, at_most: true }),
+            1_048_576 => Some(Goal { against: Peer::Iptables, must: 0.60, aim: 0.45, at_most: true }),
+            _ => None,
+        };
+        let mut measure = Measure::new(&name, Unit::NsPerPacket, goal);
+        let packets = plan.turn.max(count);
+        let mut loads = Vec::new();
+        for bed in beds {
+            drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
+            let load = load(bed, &flows(bed, family, count, 7000 + 64 * number as u16, payload)?)?;
+            // The first packet of each flow opens it.
+            turn(bed, &load, count.max(1000), Cpu::LAST)?;
+            loads.push(load);
+        }
+        for _ in 0..plan.rounds {
+            for (bed, load) in beds.iter().zip(&loads) {
+                measure.add(bed.peer, turn(bed, load, packets, Cpu::LAST)?);
+            }
+            let last = beds.iter().zip(&loads).next_back();
+            if let Some((bed, load)) = last {
+                drop_on_arrival(&bed.lab.gateway.ns, "eth0")?;
+                let time = load.send(plan.turn, Cpu::LAST)?;
+                take_in(&bed.lab.gateway.ns, "eth0")?;
+                measure.add(Peer::Floor, time.as_nanos() as f64 / f64::from(plan.turn));
+            }
+        }
+        beds.iter().try_for_each(|bed| take_in(&bed.lab.node, EXTERNAL_PORT))?;
+        into.push(measure);
+    }
+    Ok(())
+}
+
+/// How much more two cores carry than one.
+pub(super) fn two_cores(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+    let name = "packets per second of two cores over one, 64 B, 1000 flows each";
+    if !plan.wants(name) || thread::available_parallelism()?.get() < 2 {
+        return Ok(());
+    }
+    let goal = Goal { against: Peer::Forward, must: 0.95, aim: 1.0, at_most: false };
+    let mut measure = Measure::new(name, Unit::Times, Some(goal));
+    let mut loads = Vec::new();
+    for bed in beds {
+        drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
+        let pair = [
+            load(bed, &flows(bed, Family::V4, 1000, 9000, SMALL)?)?,
+            load(bed, &flows(bed, Family::V4, 1000, 9001, SMALL)?)?,
+        ];
+        pair.iter().try_for_each(|load| turn(bed, load, 1000, Cpu::LAST).map(drop))?;
+        loads.push(pair);
+    }
+    for _ in 0..plan.rounds {
+        for (bed, pair) in beds.iter().zip(&loads) {
+            let alone = turn(bed, &pair[0], plan.turn, Cpu::LAST)?;
+            let both = thread::scope(|scope| {
+                let started: Vec<_> = pair
+                    .iter()
+                    .enumerate()
+                    .map(|(cpu, load)| scope.spawn(move || load.send(plan.turn, Cpu(cpu))))
+                    .collect();
+                let ended = started.into_iter().map(|it| it.join().map_err(|_| anyhow!("a generator panicked"))?);
+                ended.collect::<Result<Vec<_>>>()
+            })?;
+            let rate = |time: &std::time::Duration| f64::from(plan.turn) / time.as_nanos() as f64;
+            measure.add(bed.peer, both.iter().map(rate).sum::<f64>() * alone);
+        }
+    }
+    beds.iter().try_for_each(|bed| take_in(&bed.lab.node, EXTERNAL_PORT))?;
+    into.push(measure);
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Numbers of a measure and what can be said of them: pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::peers::Peer;
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Unit {
+    /// Smaller is better.
+    #[serde(rename = "ns/packet")]
+    NsPerPacket,
+    /// Smaller is better.
+    #[serde(rename = "us")]
+    Microseconds,
+    /// Larger is better.
+    #[serde(rename = "1/s")]
+    PerSecond,
+    /// Larger is better.
+    #[serde(rename = "Gbit/s")]
+    GbitPerSecond,
+    /// Larger is better.
+    #[serde(rename = "times")]
+    Times,
+}
+
+impl Unit {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::NsPerPacket => "ns/packet",
+            Self::Microseconds => "µs",
+            Self::PerSecond => "1/s",
+            Self::GbitPerSecond => "Gbit/s",
+            Self::Times => "times",
+        }
+    }
+}
+
+/// What a ratio must reach, and what is aimed at.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Goal {
+    /// Against this peer.
+    #[serde(skip)]
+    pub against: Peer,
+    /// At least, or at most where smaller is better.
+    pub must: f64,
+    /// Likewise.
+    pub aim: f64,
+    /// Whether smaller is better.
+    pub at_most: bool,
+}
+
+impl Goal {
+    /// How a ratio stands to it.
+    pub fn verdict(&self, ratio: f64) -> &'static str {
+        let reached = |bound: f64| if self.at_most { ratio <= bound } else { ratio >= bound };
+        match (reached(self.must), reached(self.aim)) {
+            (_, true) => "aim",
+            (true, false) => "must",
+            (false, false) => "missed",
+        }
+    }
+}
+
+/// One measure: a series of each peer, round by round.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measure {
+    /// What was measured.
+    pub name: String,
+    /// Of its numbers.
+    pub unit: Unit,
+    /// What is to be reached.
+    pub goal: Option<Goal>,
+    /// By label, one number per round.
+    pub series: BTreeMap<&'static str, Vec<f64>>,
+    /// What else was seen, for people.
+    pub notes: Vec<String>,
+}
+
+/// Median, smallest and largest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) min: f64,
+    pub(super) max: f64,
+}
+
+impl Spread {
+    pub(super) fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        let middle = sorted.len() / 2;
+        let median =
+            if sorted.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) };
+        Self { median, min: at(0), max: at(sorted.len().wrapping_sub(1)) }
+    }
+}
+
+impl Measure {
+    /// Whether every number of every series can be one.
+    pub fn is_sane(&self) -> bool {
+        !self.series.is_empty() && self.series.values().flatten().all(|it| it.is_finite() && *it > 0.0)
+    }
+
+    pub(super) fn new(name: &str, unit: Unit, goal: Option<Goal>) -> Self {
+        Self { name: name.to_owned(), unit, goal, series: BTreeMap::new(), notes: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, peer: Peer, value: f64) {
+        self.series.entry(peer.label()).or_default().push(value);
+    }
+
+    /// Ours by the other's, round by round.
+    pub(super) fn ratios(&self, other: Peer) -> Vec<f64> {
+        let of = |peer: Peer| self.series.get(peer.label()).map(Vec::as_slice).unwrap_or_default();
+        of(Peer::Ours).iter().zip(of(other)).map(|(ours, other)| ours / other).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_taken_round_by_round() {
+        let mut measure = Measure::new("x", Unit::NsPerPacket, None);
+        for (ours, theirs) in [(1.0, 2.0), (4.0, 4.0), (3.0, 4.0)] {
+            measure.add(Peer::Ours, ours);
+            measure.add(Peer::Iptables, theirs);
+        }
+        assert_eq!(measure.ratios(Peer::Iptables), [0.5, 1.0, 0.75]);
+        assert_eq!(Spread::of(&measure.ratios(Peer::Iptables)), Spread { median: 0.75, min: 0.5, max: 1.0 });
+        assert!(measure.ratios(Peer::Nft).is_empty());
+    }
+
+    #[test]
+    fn goals_of_both_directions() {
+        let goal = |at_most| Goal { against: Peer::Iptables, must: 0.6, aim: if at_most { 0.5 } else { 0.9 }, at_most };
+        assert_eq!([0.5, 0.55, 0.61].map(|it| goal(true).verdict(it)), ["aim", "must", "missed"]);
+        assert_eq!([0.9, 0.65, 0.59].map(|it| goal(false).verdict(it)), ["aim", "must", "missed"]);
+    }
+}

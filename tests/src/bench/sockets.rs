@@ -1,0 +1,106 @@
+//! What programs notice: connections per second and bulk TCP.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::Plan;
+use super::peers::{Bed, Peer};
+use super::series::{Goal, Measure, Unit};
+use crate::Family;
+use crate::traffic::tcp::{Serve, Server};
+use crate::traffic::{Call, bulk};
+
+const PORT: u16 = 7300;
+const CONNECTIONS: u32 = 2000;
+const BYTES: u64 = 1 << 30;
+
+/// Connect, one byte there and one back, close; one after the other.
+pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+    let name = "TCP connect, request, answer, close";
+    if !plan.wants(name) {
+        return Ok(());
+    }
+    let goal = Goal { against: Peer::Iptables, must: 0.80, aim: 0.70, at_most: true };
+    let mut measure = Measure::new(name, Unit::Microseconds, Some(goal));
+    for _ in 0..plan.rounds {
+        for bed in beds {
+            measure.add(bed.peer, one_by_one(bed)?);
+        }
+    }
+    into.push(measure);
+    Ok(())
+}
+
+fn one_by_one(bed: &Bed<'_>) -> Result<f64> {
+    let at = SocketAddr::new(bed.lab.server.addr(Family::V4), PORT);
+    let listener = bed.lab.server.ns.run(|| TcpListener::bind(at))?.context("listen")?;
+    let serve = move || -> Result<()> {
+        for _ in 0..CONNECTIONS {
+            let (mut stream, _) = listener.accept()?;
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            stream.write_all(&byte)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let server = scope.spawn(serve);
+        let pod = &bed.lab.client("client1")?.ns;
+        let time = pod.run(|| -> Result<_> {
+            let start = Instant::now();
+            for _ in 0..CONNECTIONS {
+                let mut stream = TcpStream::connect(at)?;
+                stream.write_all(b"x")?;
+                stream.read_exact(&mut [0])?;
+            }
+            Ok(start.elapsed())
+        })??;
+        server.join().map_err(|_| anyhow!("the server panicked"))??;
+        Ok(time.as_micros() as f64 / f64::from(CONNECTIONS))
+    })
+}
+
+/// One and four streams from the Pod to the server.
+pub(super) fn bulk(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+    for streams in [1, 4] {
+        let name = format!("bulk TCP, {streams} streams");
+        if !plan.wants(&name) {
+            continue;
+        }
+        let goal = Goal { against: Peer::Iptables, must: 0.97, aim: 1.05, at_most: false };
+        let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
+        for _ in 0..plan.rounds {
+            for bed in beds {
+                let (rate, segment) = transfer(bed, streams)?;
+                measure.add(bed.peer, rate);
+                measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));
+            }
+        }
+        measure.notes.sort();
+        into.push(measure);
+    }
+    Ok(())
+}
+
+/// Gbit/s, and bytes per packet that the server received.
+fn transfer(bed: &Bed<'_>, streams: u64) -> Result<(f64, u64)> {
+    let at = SocketAddr::new(bed.lab.server.addr(Family::V4), PORT + 1);
+    let _server = Server::start(&bed.lab.server.ns, at, Serve::Bulk)?;
+    let pod = &bed.lab.client("client1")?.ns;
+    let before = bed.lab.server.ns.counters("eth0")?;
+    let start = Instant::now();
+    let call = Call::to(at.ip(), at.port());
+    let running: Vec<_> = (0..streams)
+        .map(|_| bulk::Transfer::start(pod, call, bulk::Way::Up, BYTES / streams, None))
+        .collect::<Result<_>>()?;
+    for one in running {
+        one.finish()?;
+    }
+    let time = start.elapsed();
+    let got = bed.lab.server.ns.counters("eth0")?.since(&before);
+    Ok((BYTES as f64 * 8.0 / time.as_secs_f64() / 1e9, got.rx_bytes / got.rx_packets.max(1)))
+}

@@ -1,0 +1,36 @@
+//! Measures this gateway and its peers: see [`egress_tests::bench`]. Started by `cargo xtask bench`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use egress_tests::bench::{self, Plan, Reports};
+
+/// Ratios of this gateway and its peers, in one run. Needs root; removes what it made.
+#[derive(Parser)]
+struct Cli {
+    /// Below two minutes: fewer cases and rounds
+    #[arg(long)]
+    quick: bool,
+    /// Only measures whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Write every series to a file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the tables and bars to a file
+    #[arg(long, value_name = "FILE")]
+    markdown: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let plan = Plan { only: cli.only, ..if cli.quick { Plan::QUICK } else { Plan::WHOLE } };
+    match bench::run(&plan, &Reports { json: cli.json, markdown: cli.markdown }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nbench failed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
