@@ -9,7 +9,10 @@ use egress_common::{
         family::Family,
         flow::{FlowKey, FlowValue, Word, seen},
     },
-    conntrack::removal::{self, Outcome, Why},
+    conntrack::{
+        removal::{self, Outcome, Why},
+        state::{known, refutes_reset},
+    },
     nat::{
         claim::EXHAUSTED_NS,
         store::{FlowStore, Half, Insert},
@@ -78,10 +81,15 @@ impl<F: Maps> Entry<F> {
         if !word.carries(key.dir) {
             return None;
         }
-        if word.seen & shown != shown {
-            let bits = Word { seen: shown, ..Word::default() };
+        if !known(word.seen, shown) {
+            let [set, reset] = [shown, seen::RST].map(|seen| Word { seen, ..Word::default() }.raw());
             // SAFETY: as above.
-            unsafe { atomic::or(slot.raw(), bits.raw()) };
+            unsafe {
+                atomic::or(slot.raw(), set);
+                if refutes_reset(shown) {
+                    atomic::and(slot.raw(), !reset);
+                }
+            }
         }
         Some(Self { slot, nat: (nat_addr, word.port) })
     }

@@ -30,7 +30,7 @@ pub const ABANDONED_AFTER: u32 = 3;
 pub enum Why<'a> {
     /// If it was idle for longer than its state allows.
     Idle(&'a Timeouts),
-    /// If it is closed and idle for [`RECLAIM_AFTER`]: a new flow wants its port.
+    /// If it is closed, [`State::over`] and idle for [`RECLAIM_AFTER`]: a new flow wants its port.
     Reclaim,
     /// In any case: its egress address is gone or its policy flipped.
     Revoked,
@@ -139,7 +139,9 @@ fn ends<F: Family>(protocol: u8, out: &Half<F>, back: &Half<F>, now: u32, why: W
     match why {
         Why::Idle(_) if cfg!(feature = "broken-expiry") => true,
         Why::Idle(timeouts) => idle >= state.timeout(protocol, timeouts),
-        Why::Reclaim => matches!(state, State::Closed) && idle >= RECLAIM_AFTER,
+        Why::Reclaim => {
+            matches!(state, State::Closed) && State::over(out.word.seen, back.word.seen) && idle >= RECLAIM_AFTER
+        }
         Why::Revoked => true,
     }
 }

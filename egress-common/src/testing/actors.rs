@@ -14,7 +14,10 @@ use std::{
 use super::table::{F, Slot, Table};
 use crate::{
     abi::flow::{FlowKey4, Word, seen},
-    conntrack::removal::{self, Outcome, Why},
+    conntrack::{
+        removal::{self, Outcome, Why},
+        state::{known, refutes_reset},
+    },
     nat::{
         claim::EXHAUSTED_NS,
         store::{FlowStore, Half, Insert},
@@ -127,8 +130,11 @@ impl Cpu<'_, '_> {
         if !word.carries(key.dir) {
             return None;
         }
-        if word.seen & shown != shown {
+        if !known(word.seen, shown) {
             self.step(|table| table.slots[slot].word.seen |= shown);
+            if refutes_reset(shown) {
+                self.step(|table| table.slots[slot].word.seen &= !seen::RST);
+            }
         }
         Some((nat_addr, word.port))
     }

@@ -138,6 +138,9 @@ fn reclaims() {
         ((ended, ended), RECLAIM_AFTER, true),
         ((ended, ended), RECLAIM_AFTER - 1, false),
         ((seen::ACK, seen::RST), RECLAIM_AFTER, true),
+        // Refused; and reset from outside in the midst, which may be forged.
+        ((seen::SYN, seen::ACK | seen::RST), RECLAIM_AFTER, true),
+        ((seen::ACK, seen::ACK | seen::RST), 100_000, false),
         ((seen::ACK, ended), 100_000, false),
         ((seen::ACK, seen::ACK), 100_000, false),
         ((seen::SYN, 0), 100_000, false),
