@@ -123,13 +123,15 @@ pub fn remove_orphan<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F:
 pub fn restart<F: Family, S: FlowStore<F>>(store: &mut S, key: &FlowKey<F::Addr>) {
     let Some(out) = store.get(key) else { return };
     let reply = key.reply(out.nat_addr, out.word.port);
-    let ended = seen::FIN | seen::RST;
-    if store.get(&reply).is_some_and(|back| belongs::<F>(&back, key) && back.word.seen & ended != 0) {
+    let back = store.get(&reply).filter(|back| belongs::<F>(back, key));
+    let both = out.word.seen | back.map_or(0, |back| back.word.seen);
+    if both & (seen::FIN | seen::RST) == 0 {
+        return;
+    }
+    if back.is_some() {
         store.clear(&reply, Word { seen: u8::MAX, ..Word::default() });
     }
-    if out.word.seen & ended != 0 {
-        store.clear(key, Word { seen: !seen::SYN, ..Word::default() });
-    }
+    store.clear(key, Word { seen: !seen::SYN, ..Word::default() });
 }
 
 #[inline(always)]

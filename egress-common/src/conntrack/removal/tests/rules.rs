@@ -95,8 +95,8 @@ fn restarts() {
             table.check();
             let now = [key, reply].map(|key| table.find(&key).unwrap().word);
             assert_eq!(now.map(|word| word.port), [EGRESS.1, key.sport]);
-            let want = |seen: u8, left: u8| if seen & (FIN | RST) != 0 { left } else { seen };
-            assert_eq!(now.map(|word| word.seen), [want(out | SYN, SYN), want(back, 0)]);
+            let want = if (out | back) & (FIN | RST) != 0 { [SYN, 0] } else { [out | SYN, back] };
+            assert_eq!(now.map(|word| word.seen), want);
             assert_eq!(
                 State::of(proto::TCP, now[0].seen, now[1].seen) == State::Established,
                 out & back & ACK != 0 && (out | back) & (FIN | RST) == 0

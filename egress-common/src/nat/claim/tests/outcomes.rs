@@ -155,6 +155,22 @@ fn reclaims() {
     }
 }
 
+/// A new connection on the ports of one that ended, whose outside port another flow has by now: it gets another one.
+#[test]
+fn begins_anew_after_its_port_was_given_away() {
+    let (mut table, config) = (Table::new(8), narrow(2000, 2001, &[11]));
+    let (ended, later) = (seen::ACK | seen::FIN, 100 + RECLAIM_AFTER);
+    table.put(&client(10, 1), (EGRESS, 2000), (ended, ended), 100);
+    table.put(&client(11, 1), (EGRESS, 2001), (seen::ACK, seen::ACK), later);
+    assert_eq!(attempt(&mut table, &config, &client(9, 4000), later).unwrap().port, 2000);
+    assert_eq!(attempt(&mut table, &config, &client(10, 1), later).unwrap_err().reason, Drop::PortsExhausted);
+    let wider = narrow(2000, 2002, &[11]);
+    table.exhausted.clear();
+    assert_eq!(attempt(&mut table, &wider, &client(10, 1), later).unwrap().port, 2002);
+    assert_eq!(table.find(&client(10, 1)).unwrap().word.seen, seen::SYN);
+    table.check_account();
+}
+
 /// Another CPU opened the flow since the packet was looked up.
 #[test]
 fn adopts() {
