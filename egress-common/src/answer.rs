@@ -22,9 +22,9 @@ pub enum Answer {
     TooBig(u32),
 }
 
-/// Errors per second and CPU, in the long run (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f).
+/// Errors, and RST ([`crate::reset`]), per second and CPU, in the long run (RFC 1812 §4.3.2.8, RFC 4443 §2.4 f).
 pub const RATE: u64 = 1000;
-/// Errors that may come at once.
+/// As many may come at once.
 pub const BURST: u64 = 100;
 
 const INTERVAL_NS: u64 = 1_000_000_000 / RATE;
@@ -105,33 +105,38 @@ impl Answering for V4 {
             Answer::TooBig(mtu) => icmp(3, 4, mtu & 0xffff),
         };
         seal(&mut icmp, sum);
-        let len = Self::HEADER + size_of::<Short>() as u32 + quote;
-        #[expect(clippy::cast_possible_truncation, reason = "at most 576")]
-        let mut ip = Ipv4 {
-            version_ihl: 0x45,
-            // Internetwork control (RFC 1812 §4.3.2.5).
-            tos: 0xc0,
-            total_len: (len as u16).to_be_bytes(),
-            // Atomic: needs no identification of its own (RFC 6864 §4.1).
-            id: [0; 2],
-            frag: 0x4000_u16.to_be_bytes(),
-            ttl: TTL,
-            proto: proto::ICMP,
-            csum: [0; 2],
-            src: *from,
-            dst: *to,
-        };
-        let words = [[ip.version_ihl, ip.tos], ip.total_len, ip.frag, [ip.ttl, ip.proto]];
-        let mut total = 0;
-        for word in words {
-            total = fold_add(total, u32::from(u16::from_ne_bytes(word)));
-        }
-        for addr in [from, to] {
-            total = fold_add(total, u32::from_ne_bytes(*addr));
-        }
-        ip.csum = (!fold(total)).to_ne_bytes();
-        Head { ip, icmp }
+        // Internetwork control (RFC 1812 §4.3.2.5).
+        Head { ip: ip4(0xc0, proto::ICMP, size_of::<Short>() as u32 + quote, from, to), icmp }
     }
+}
+
+/// The IPv4 header of what the gateway sends, before `len` bytes.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most 576")]
+pub(crate) fn ip4(tos: u8, proto: u8, len: u32, from: &[u8; 4], to: &[u8; 4]) -> Ipv4 {
+    let mut ip = Ipv4 {
+        version_ihl: 0x45,
+        tos,
+        total_len: ((V4::HEADER + len) as u16).to_be_bytes(),
+        // Atomic: needs no identification of its own (RFC 6864 §4.1).
+        id: [0; 2],
+        frag: 0x4000_u16.to_be_bytes(),
+        ttl: TTL,
+        proto,
+        csum: [0; 2],
+        src: *from,
+        dst: *to,
+    };
+    let words = [[ip.version_ihl, ip.tos], ip.total_len, ip.frag, [ip.ttl, ip.proto]];
+    let mut total = 0;
+    for word in words {
+        total = fold_add(total, u32::from(u16::from_ne_bytes(word)));
+    }
+    for addr in [from, to] {
+        total = fold_add(total, u32::from_ne_bytes(*addr));
+    }
+    ip.csum = (!fold(total)).to_ne_bytes();
+    ip
 }
 
 impl Answering for V6 {
@@ -153,16 +158,21 @@ impl Answering for V6 {
             }
         }
         seal(&mut icmp, total);
-        #[expect(clippy::cast_possible_truncation, reason = "at most 1240")]
-        let ip = Ipv6 {
-            version: [0x60, 0, 0, 0],
-            payload_len: (len as u16).to_be_bytes(),
-            next: proto::ICMPV6,
-            hop_limit: TTL,
-            src: *from,
-            dst: *to,
-        };
-        Head { ip, icmp }
+        Head { ip: ip6(proto::ICMPV6, len, from, to), icmp }
+    }
+}
+
+/// The IPv6 header of what the gateway sends, before `len` bytes.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most 1240")]
+pub(crate) const fn ip6(next: u8, len: u32, from: &[u8; 16], to: &[u8; 16]) -> Ipv6 {
+    Ipv6 {
+        version: [0x60, 0, 0, 0],
+        payload_len: (len as u16).to_be_bytes(),
+        next,
+        hop_limit: TTL,
+        src: *from,
+        dst: *to,
     }
 }
 

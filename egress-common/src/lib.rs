@@ -7,6 +7,7 @@
 //! - [`delivery`]: how a packet leaves the gateway
 //! - [`fragment`]: the datagrams whose fragments pass
 //! - [`answer`]: ICMP errors that the gateway sends itself
+//! - [`reset`]: TCP RST that it sends itself
 //! - [`ecmp`]: keyed hash and rendezvous choice of the egress address
 //! - [`policy`]: who is translated
 //! - [`verdict`]: every reason for which a packet is dropped, every counter
@@ -21,6 +22,7 @@ pub mod fragment;
 pub mod nat;
 pub mod packet;
 pub mod policy;
+pub mod reset;
 pub mod verdict;
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ named! {
         FlowBusy = flow_busy,
         /// A TCP RST without a flow.
         RstNoFlow = rst_no_flow,
+        /// A TCP segment that neither begins a connection nor belongs to one.
+        Midflow = midflow,
         /// Would have left the external interface from an address that may not (`egw_guard`).
         Guard = guard,
         /// A helper refused to change the packet.
@@ -111,6 +113,10 @@ named! {
         IcmpAnswers = icmp_answers,
         /// ICMP errors that it did not send because it had sent many.
         IcmpUnanswered = icmp_unanswered,
+        /// TCP RST that the gateway sent itself.
+        ResetsSent = resets_sent,
+        /// TCP RST that it did not send because it had sent many.
+        ResetsWithheld = resets_withheld,
         /// Fragments held because they came before their datagram's first.
         FragmentsHeld = fragments_held,
         /// Held fragments that went on when the first came.

@@ -124,9 +124,9 @@ pub(crate) static PACKET: PerCpuArray<[u64; PACKET_WORDS], 1> = PerCpuArray::new
 /// The packet that it quotes, likewise.
 #[btf_map]
 pub(crate) static QUOTE: PerCpuArray<[u64; QUOTE_WORDS], 1> = PerCpuArray::new();
-/// Until when the ICMP errors that were sent are paid for, in nanoseconds.
+/// Until when what the gateway sent itself is paid for, in nanoseconds: ICMP errors, then TCP RST.
 #[btf_map]
-pub(crate) static ANSWERED: PerCpuArray<u64, 1> = PerCpuArray::new();
+pub(crate) static ANSWERED: PerCpuArray<u64, 2> = PerCpuArray::new();
 
 const PACKET_WORDS: usize = 12;
 const QUOTE_WORDS: usize = 10;

@@ -12,6 +12,7 @@ mod fragments;
 mod fragments_refused;
 mod guard;
 mod held;
+mod midflow;
 mod options;
 mod ports;
 mod queries;

@@ -21,6 +21,7 @@ mod golden;
 mod guard;
 mod lab;
 mod limits;
+mod midflow;
 mod own;
 mod path_mtu;
 mod policy;

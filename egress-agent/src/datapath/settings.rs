@@ -9,7 +9,7 @@ use super::{pins::Pins, tables::Tables};
 use crate::spec::{
     desired::Desired,
     observed::{Link, Observed},
-    profile::{Forward, PortSelection},
+    profile::{Forward, Midflow, PortSelection},
 };
 
 /// ICMP identifiers above are left to the gateway's own pings.
@@ -123,6 +123,11 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
     if profile.port_selection == PortSelection::Preserve {
         config.flags |= flags::PRESERVE_PORT;
     }
+    config.flags |= match profile.midflow {
+        Midflow::Takeover => 0,
+        Midflow::Reset => flags::MIDFLOW_RESET,
+        Midflow::Drop => flags::MIDFLOW_DROP,
+    };
     if ground.csum_ipv6 {
         config.flags |= flags::CSUM_IPV6;
     }

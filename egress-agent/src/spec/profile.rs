@@ -20,6 +20,8 @@ pub struct Profile {
     pub port_selection: PortSelection,
     /// Explicit size of the flow table, a power of two; none: what the memory limit holds.
     pub max_flows: Option<u32>,
+    /// What becomes of a TCP segment in mid-connection that belongs to no flow.
+    pub midflow: Midflow,
     /// How translated packets leave.
     pub forward: Forward,
     /// Where the programs are attached.
@@ -91,6 +93,19 @@ pub enum PortSelection {
     Preserve,
 }
 
+/// What becomes of a TCP segment in mid-connection that belongs to no flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Midflow {
+    /// A flow is opened for it.
+    #[default]
+    Takeover,
+    /// It is answered with RST, in both directions.
+    Reset,
+    /// It is dropped.
+    Drop,
+}
+
 /// How translated packets leave.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -125,6 +140,19 @@ impl FromStr for PortSelection {
             "random" => Ok(Self::Random),
             "preserve" => Ok(Self::Preserve),
             _ => Err(format!("{text:?} is unknown; write random or preserve")),
+        }
+    }
+}
+
+impl FromStr for Midflow {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "takeover" => Ok(Self::Takeover),
+            "reset" => Ok(Self::Reset),
+            "drop" => Ok(Self::Drop),
+            _ => Err(format!("{text:?} is unknown; write takeover, reset or drop")),
         }
     }
 }

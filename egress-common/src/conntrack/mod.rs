@@ -5,3 +5,4 @@
 
 pub mod removal;
 pub mod state;
+pub mod stray;

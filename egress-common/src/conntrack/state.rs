@@ -64,9 +64,7 @@ impl State {
     #[inline(always)]
     #[must_use]
     pub const fn over(out: u8, back: u8) -> bool {
-        out & back & seen::FIN != 0
-            || out & seen::RST != 0
-            || (back & seen::RST != 0 && out & back & seen::ACK == 0)
+        out & back & seen::FIN != 0 || out & seen::RST != 0 || (back & seen::RST != 0 && out & back & seen::ACK == 0)
     }
 
     /// Name in `flows`.

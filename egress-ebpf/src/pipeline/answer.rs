@@ -45,7 +45,7 @@ pub(crate) fn answer<F: Stack>(skb: Skb, code: u32) -> i32 {
     if !answerable(packet) {
         return dropped;
     }
-    if !admitted(now) {
+    if !admitted(ERRORS, now) {
         count::add(Counter::IcmpUnanswered, 1);
         return dropped;
     }
@@ -61,9 +61,14 @@ pub(crate) fn answer<F: Stack>(skb: Skb, code: u32) -> i32 {
     }
 }
 
+/// Place of ICMP errors in `ANSWERED`, and that of RST.
+const ERRORS: u32 = 0;
+pub(super) const RESETS: u32 = 1;
+
+/// Whether one more may be sent.
 #[inline(always)]
-fn admitted(now: Now) -> bool {
-    let Some(paid) = ANSWERED.get_ptr_mut(0) else { return false };
+pub(super) fn admitted(what: u32, now: Now) -> bool {
+    let Some(paid) = ANSWERED.get_ptr_mut(what) else { return false };
     // SAFETY: the word belongs to this CPU.
     unsafe {
         match admit(*paid, now.ns) {
@@ -90,20 +95,30 @@ fn build<F: Stack>(skb: Skb, why: Answer, from: &F::Addr, to: &F::Addr, len: u32
     let sum = keep(skb, len)?;
     let head = F::head(why, from, to, len, sum);
     let behind = ETHERNET + size_of::<F::Head>() as u32;
-    let raw = skb.raw();
     let frame = FRAME.get_ptr_mut(0).ok_or(Failed)?;
+    reshape(skb, behind + len)?;
     // SAFETY: the context is valid, and the frame has the bytes that `within` lets through.
     let failed = unsafe {
-        bpf_skb_change_tail(raw, STRETCHED, 0) != 0
-            || bpf_skb_adjust_room(raw, -PULLED, BPF_ADJ_ROOM_MAC, 0) != 0
-            || bpf_skb_change_tail(raw, behind + len, 0) != 0
-            || bpf_skb_store_bytes(raw, behind, (&raw const (*frame).frame).cast(), within::<HELD_BYTES>(len), 0) != 0
+        bpf_skb_store_bytes(skb.raw(), behind, (&raw const (*frame).frame).cast(), within::<HELD_BYTES>(len), 0)
     };
-    if failed {
+    if failed != 0 {
         return Err(Failed);
     }
     packet.write(ETHERNET, head)?;
     packet.write(0, Macs { to: macs.from, from: macs.to })
+}
+
+/// Makes the frame `len` bytes long and one packet, without a checksum that the kernel would finish. Its bytes mean nothing then.
+#[inline(always)]
+pub(super) fn reshape(skb: Skb, len: u32) -> Result<(), Failed> {
+    let raw = skb.raw();
+    // SAFETY: the context is valid.
+    let failed = unsafe {
+        bpf_skb_change_tail(raw, STRETCHED, 0) != 0
+            || bpf_skb_adjust_room(raw, -PULLED, BPF_ADJ_ROOM_MAC, 0) != 0
+            || bpf_skb_change_tail(raw, len, 0) != 0
+    };
+    if failed { Err(Failed) } else { Ok(()) }
 }
 
 /// Longest piece that [`bpf_csum_diff`] is given: old kernels take up to 512 bytes.

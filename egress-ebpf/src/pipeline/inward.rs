@@ -13,7 +13,7 @@ use egress_common::{
 
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
-    steps::{ANSWER, DEEP, EARLY, ERROR, NO_FLOW, READ, RELEASE, Steps},
+    steps::{ANSWER, DEEP, EARLY, ERROR, NO_FLOW, READ, RELEASE, RESET, Steps},
     untranslated,
 };
 use crate::{count, ctx::skb::Skb, store::Now};
@@ -41,6 +41,9 @@ fn packet<F: Steps>(skb: Skb) -> i32 {
     if verdict == NO_FLOW || verdict == EARLY {
         verdict = F::in_policy(skb);
     }
+    if verdict == RESET {
+        return F::reset(skb, u32::from(IN));
+    }
     if verdict == EARLY {
         verdict = F::hold(skb, u32::from(IN));
     }
@@ -67,7 +70,7 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
         return count::to_stack();
     }
     if F::local(&packet.dst).is_some() {
-        return own(skb, packet, IN, now);
+        return own(skb, packet, config, IN, now);
     }
     passing(skb, packet, config, now)
 }

@@ -10,6 +10,7 @@ mod carry;
 mod errors;
 mod fragments;
 mod read;
+mod reset;
 mod restart;
 mod steps;
 
@@ -18,16 +19,19 @@ use egress_common::{
     abi::{
         config::Config,
         family::Address,
+        flow::IN,
         fragment::fate,
         hop::{Hop, flags},
     },
     answer::Answering,
+    conntrack::stray,
     delivery::{Way, way},
     nat::rewrite::{self, End},
     packet::{
-        header::{IPV4, IPV6},
+        header::{IPV4, IPV6, proto},
         parse::{Kind, Parsed, l4_at},
     },
+    reset::Resetting,
     verdict::{Counter, Drop},
 };
 
@@ -43,8 +47,8 @@ use crate::{
 };
 
 /// Everything that a family brings.
-pub(crate) trait Stack: Ask + Allocate + Answering + restart::Restart {}
-impl<F: Ask + Allocate + Answering + restart::Restart> Stack for F {}
+pub(crate) trait Stack: Ask + Allocate + Answering + Resetting + restart::Restart {}
+impl<F: Ask + Allocate + Answering + Resetting + restart::Restart> Stack for F {}
 
 /// Hands a frame to its family's steps. Frames that are not for this host, and other protocols, are the kernel's.
 #[inline(always)]
@@ -106,9 +110,9 @@ fn link_only<F: Maps>(packet: &Parsed<F>) -> bool {
 
 /// A packet to one of the gateway's own addresses that belongs to no flow. The kernel must not answer RST or "port
 /// unreachable" for what may be a flow of ours, so it sees only what it has a socket for. Echo replies go to it as well: an
-/// operator's ping from the gateway.
+/// operator's ping from the gateway. What comes from outside in the midst of a connection that is gone may be answered by us.
 #[inline(always)]
-fn own<F: Stack>(skb: Skb, packet: &Parsed<F>, dir: u8, now: Now) -> i32 {
+fn own<F: Stack>(skb: Skb, packet: &Parsed<F>, config: &Config, dir: u8, now: Now) -> i32 {
     match packet.kind {
         Kind::Query if packet.dport == 0 => {}
         Kind::Answer if packet.sport == 0 => {}
@@ -118,6 +122,9 @@ fn own<F: Stack>(skb: Skb, packet: &Parsed<F>, dir: u8, now: Now) -> i32 {
         Kind::Tail => return steps::EARLY,
         Kind::Error => return count::drop(Drop::IcmpError),
         Kind::Other(reason) => return count::drop(reason),
+        Kind::Ports if dir == IN && packet.proto == proto::TCP && stray::resets_outside(packet.seen, config.flags) => {
+            return steps::RESET;
+        }
         _ => return count::drop(Drop::NoMapping),
     }
     if packet.piece.is_first() {

@@ -4,9 +4,10 @@ use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
     abi::{
         family::{V4, V6},
-        flow::{OUT, seen},
+        flow::OUT,
         hop::flags,
     },
+    conntrack::stray::{self, Stray},
     delivery::{Way, way},
     nat::{claim, rewrite::End},
     packet::{header::proto, parse::Kind},
@@ -16,7 +17,7 @@ use egress_common::{
 
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
-    steps::{DEEP, EARLY, ERROR, NO_FLOW, OPENED, READ, RELEASE, Steps, TRANSLATE},
+    steps::{DEEP, EARLY, ERROR, NO_FLOW, OPENED, READ, RELEASE, RESET, Steps, TRANSLATE},
     untranslated,
 };
 use crate::{
@@ -50,6 +51,9 @@ fn packet<F: Steps>(skb: Skb) -> i32 {
     if verdict == NO_FLOW || verdict == EARLY {
         verdict = F::out_policy(skb);
     }
+    if verdict == RESET {
+        return F::reset(skb, u32::from(OUT));
+    }
     if verdict == TRANSLATE {
         verdict = F::open(skb);
     }
@@ -76,7 +80,7 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
         return count::to_stack();
     }
     if F::local(&packet.dst).is_some() {
-        return own(skb, packet, OUT, now);
+        return own(skb, packet, config, OUT, now);
     }
     if !policy::translates::<F>(&Policy, &packet.src, &packet.dst) {
         return untranslated(skb, packet, config, End::Source, now);
@@ -94,8 +98,14 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
         count::add(Counter::Untranslated, 1);
         return TC_ACT_OK;
     }
+    if matches!(packet.kind, Kind::Ports) && packet.proto == proto::TCP {
+        match stray::from_inside(packet.seen, config.flags) {
+            Stray::Opens => {}
+            Stray::Reset => return RESET,
+            Stray::Dropped(reason) => return count::drop(reason),
+        }
+    }
     match packet.kind {
-        Kind::Ports if packet.proto == proto::TCP && packet.seen & seen::RST != 0 => count::drop(Drop::RstNoFlow),
         // What will not leave opens no flow.
         Kind::Ports | Kind::Query | Kind::Bare
             if way(packet, End::Source, &fib::facts(hop, now), leg.mode) == Way::Untouched =>

@@ -10,7 +10,7 @@ use egress_common::{
     nat::rewrite::End,
 };
 
-use super::{Stack, answer, carry, errors, fragments, inward, out, read};
+use super::{Stack, answer, carry, errors, fragments, inward, out, read, reset};
 use crate::ctx::skb::Skb;
 
 /// It belongs to no flow.
@@ -29,6 +29,8 @@ pub(crate) const RELEASE: i32 = 0x105;
 pub(crate) const TRANSLATE: i32 = 0x106;
 /// Now it has one.
 pub(crate) const OPENED: i32 = 0x107;
+/// Its sender is to be told that its connection is gone.
+pub(crate) const RESET: i32 = 0x108;
 /// Its sender is to be told that it is longer than the MTU in the low bits, or, if that is 0, that its TTL ended.
 pub(crate) const ANSWER: i32 = 0x1_0000;
 
@@ -100,4 +102,6 @@ steps! {
     release(dir: u32) = fragments::release(dir), release4, release6;
     /// Tells a packet's sender what [`ANSWER`] says.
     answer(code: u32) = answer::answer(code), answer4, answer6;
+    /// Answers a TCP segment of the direction with RST.
+    reset(dir: u32) = reset::reset(dir), reset4, reset6;
 }

@@ -28,6 +28,8 @@ pub struct EgressGatewayProfileSpec {
     /// Size of the flow table, a power of two; none: what the memory limit holds.
     #[serde(alias = "max_flows")]
     pub max_flows: Option<i64>,
+    /// `takeover`, `reset` or `drop`.
+    pub midflow: Option<String>,
     /// `auto`, `peer`, `neigh` or `stack`.
     pub forward: Option<String>,
     /// `auto` or `tc`.

@@ -22,6 +22,7 @@ pub(in crate::spec) fn resolve(name: &str, spec: &EgressGatewayProfileSpec, at: 
         port_range: port_range(&spec.port_range, at, report),
         port_selection: word("spec.portSelection", spec.port_selection.as_deref(), at, report),
         max_flows: spec.max_flows.and_then(|flows| max_flows(flows, at, report)),
+        midflow: word("spec.midflow", spec.midflow.as_deref(), at, report),
         forward: word("spec.forward", spec.forward.as_deref(), at, report),
         datapath: word("spec.datapath", spec.datapath.as_deref(), at, report),
     }

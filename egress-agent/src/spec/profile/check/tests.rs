@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::spec::{
-    profile::{Datapath, Forward, PortSelection},
+    profile::{Datapath, Forward, Midflow, PortSelection},
     report::Origin,
 };
 
@@ -46,7 +46,7 @@ fn every_field_is_taken() {
         names.iter().zip(10_001..).map(|(name, n)| ((*name).to_owned(), json!(n))).collect();
     let (profile, errors, warnings) = check(json!({
         "timeouts": timeouts, "portRange": {"min": 2000, "max": 3000}, "portSelection": "preserve", "maxFlows": 65536,
-        "forward": "neigh", "datapath": "tc",
+        "midflow": "reset", "forward": "neigh", "datapath": "tc",
     }));
     assert_eq!((errors, warnings), (vec![], vec![]));
     let t = Timeouts {
@@ -65,6 +65,7 @@ fn every_field_is_taken() {
         port_range: PortRange { min: 2000, max: 3000 },
         port_selection: PortSelection::Preserve,
         max_flows: Some(65536),
+        midflow: Midflow::Reset,
         forward: Forward::Neigh,
         datapath: Datapath::Tc,
     };
@@ -99,6 +100,7 @@ fn refused() {
             json!({"maxFlows": 1_u64 << 31}),
             "spec.maxFlows: 2147483648 flows cannot be; write a power of two from 1 to 1073741824",
         ),
+        (json!({"midflow": "rst"}), "spec.midflow: \"rst\" is unknown; write takeover, reset or drop"),
         (json!({"forward": "xdp"}), "spec.forward: \"xdp\" is unknown; write auto, peer, neigh or stack"),
         (json!({"datapath": "xdp"}), "spec.datapath: \"xdp\" is not available yet; write auto or tc"),
         (json!({"datapath": "ebpf"}), "spec.datapath: \"ebpf\" is unknown; write auto or tc"),
