@@ -1,5 +1,8 @@
 //! Flows end when they were idle for long enough, and not before. The datapath's clock is moved, nobody waits.
 
+mod exact;
+mod living;
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

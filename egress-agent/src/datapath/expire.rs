@@ -34,8 +34,12 @@ fn suspect<A, F: Readable>(key: &FlowKey<A>, value: &FlowValue<F>, now: u32, tim
         return false;
     }
     let shortest = match key.proto {
-        proto::TCP if value.word.seen & (seen::FIN | seen::RST) != 0 => timeouts.tcp_closing,
-        proto::TCP => timeouts.tcp_opening.min(timeouts.tcp_closing),
+        proto::TCP if value.word.seen & seen::RST != 0 => timeouts.tcp_closing,
+        proto::TCP if value.word.seen & seen::FIN != 0 => timeouts.tcp_half_closed.min(timeouts.tcp_closing),
+        proto::TCP => {
+            let open = timeouts.tcp_opening.min(timeouts.tcp_established);
+            open.min(timeouts.tcp_half_closed).min(timeouts.tcp_closing)
+        }
         proto::UDP => timeouts.udp_unreplied.min(timeouts.udp_replied),
         proto::ICMP | proto::ICMPV6 => timeouts.icmp,
         _ => timeouts.other,
@@ -130,4 +134,53 @@ where
         bytes.put_slice(raw);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use egress_common::{
+        abi::flow::{FlowKey4, Word},
+        conntrack::state::State,
+    };
+
+    use super::*;
+
+    fn key(proto: u8, dir: u8) -> FlowKey4 {
+        FlowKey4 { saddr: [1; 4], daddr: [2; 4], sport: 1, dport: 2, proto, dir, zone: 0 }
+    }
+
+    fn half(seen: u8) -> FlowValue<V4> {
+        FlowValue::new([3; 4], Word { seen, ..Word::default() }, 100)
+    }
+
+    /// Whichever timeout is the shortest: no half of a flow whose time has come is passed over.
+    #[test]
+    fn whose_time_has_come_is_suspected() {
+        let mut all = [1000; 8];
+        for n in 0..8 {
+            all[n] = 20;
+            let [tcp_opening, tcp_established, tcp_half_closed, tcp_closing, udp_unreplied, udp_replied, icmp, other] =
+                all;
+            let timeouts = Timeouts {
+                tcp_opening,
+                tcp_established,
+                tcp_half_closed,
+                tcp_closing,
+                udp_unreplied,
+                udp_replied,
+                icmp,
+                other,
+            };
+            for proto in [proto::TCP, proto::UDP, proto::ICMP, proto::SCTP] {
+                for (out, back) in (0..16).flat_map(|out| (0..16).map(move |back| (out, back))) {
+                    let idle = State::of(proto, out, back).timeout(proto, &timeouts);
+                    for (dir, seen) in [(OUT, out), (IN, back)] {
+                        let ends = suspect(&key(proto, dir), &half(seen), 100 + idle, &timeouts);
+                        assert!(ends, "{proto} {out} {back} after {idle} seconds, {timeouts:?}");
+                    }
+                }
+            }
+            all[n] = 1000;
+        }
+    }
 }
