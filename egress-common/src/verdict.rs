@@ -61,6 +61,8 @@ named! {
         TableFull = table_full,
         /// Every port that was tried towards this destination is taken.
         PortsExhausted = ports_exhausted,
+        /// The table or the destination's ports are crowded, and the source has its share of them.
+        SourceLimited = source_limited,
         /// The gateway has no egress address of this family.
         NoEgressAddress = no_egress_address,
         /// The flow's old entry is being removed at this moment.

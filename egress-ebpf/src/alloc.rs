@@ -4,16 +4,19 @@
 use egress_common::{
     abi::{
         family::{Family, V4, V6},
-        flow::FlowKey,
+        flow::{FlowKey, IN, OUT},
     },
     ecmp::rendezvous::choose,
     nat::{
         claim::{claim_port, search},
+        fair::Admission,
         store::Insert,
     },
 };
 
 use crate::{
+    fair::{Fair, admission, number as admitted},
+    ledger,
     maps::{Maps, config},
     store::{Now, Table},
 };
@@ -22,13 +25,15 @@ use crate::{
 const NONE: u32 = u32::MAX;
 
 /// A family with these functions.
-pub(crate) trait Allocate: Maps {
+pub(crate) trait Allocate: Fair {
     /// See [`choose`].
     fn choose_apart(src: &Self::Addr, not: Option<u32>) -> Option<u32>;
-    /// See [`search`].
-    fn search_apart(reply: &mut FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> (Insert, u32);
-    /// See [`claim_port`]. The keys are those that are being searched for.
-    fn claim_apart(now: u32) -> Insert;
+    /// Notes for which flow the following looks.
+    fn want(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>);
+    /// See [`search`]; the keys are those that are wanted.
+    fn search_apart(reply: &mut FlowKey<Self::Addr>, may: Admission, now: Now) -> (Insert, u32);
+    /// See [`claim_port`]. Likewise.
+    fn claim_apart(may: Admission, now: u32) -> Insert;
 }
 
 macro_rules! family {
@@ -41,22 +46,32 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn search_apart(reply: &mut FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>, now: u32) -> (Insert, u32) {
-                let Some(wanted) = Self::wanted() else { return (Insert::Full, 0) };
+            fn want(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>) {
+                let Some(wanted) = Self::wanted() else { return };
                 // SAFETY: the slot belongs to this CPU.
                 unsafe {
                     (*wanted)[0] = *reply;
                     (*wanted)[1] = *key;
+                    (*wanted)[3].dir = OUT;
                 }
-                let found = $search(now);
-                // SAFETY: as above.
-                reply.dport = unsafe { (*wanted)[0].dport };
+            }
+
+            #[inline(always)]
+            fn search_apart(reply: &mut FlowKey<Self::Addr>, may: Admission, now: Now) -> (Insert, u32) {
+                let Some(wanted) = Self::wanted() else { return (Insert::Full, 0) };
+                let found = $search(admitted(may), now.s);
+                // SAFETY: the slot belongs to this CPU.
+                let (there, gone) = unsafe { (&(*wanted)[0], (&(*wanted)[2], &(*wanted)[3])) };
+                reply.dport = there.dport;
+                if gone.1.dir == IN {
+                    ledger::ending::<Self>(gone.0, gone.1, now);
+                }
                 (insert(found >> TRIES_BITS), found & ((1 << TRIES_BITS) - 1))
             }
 
             #[inline(always)]
-            fn claim_apart(now: u32) -> Insert {
-                insert($claim(now))
+            fn claim_apart(may: Admission, now: u32) -> Insert {
+                insert($claim(admitted(may), now))
             }
         }
 
@@ -70,15 +85,15 @@ macro_rules! family {
         /// See [`Allocate::search_apart`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $search(now: u32) -> u32 {
-            find::<$family>(now)
+        extern "C" fn $search(may: u32, now: u32) -> u32 {
+            find::<$family>(admission(may), now)
         }
 
         /// See [`Allocate::claim_apart`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $claim(now: u32) -> u32 {
-            claim::<$family>(now)
+        extern "C" fn $claim(may: u32, now: u32) -> u32 {
+            claim::<$family>(admission(may), now)
         }
     };
 }
@@ -119,20 +134,20 @@ fn best<F: Allocate>(src: *mut F::Addr, not: u32) -> u32 {
 }
 
 #[inline(always)]
-fn find<F: Allocate>(now: u32) -> u32 {
+fn find<F: Allocate>(may: Admission, now: u32) -> u32 {
     let (Some(wanted), Some(config)) = (F::wanted(), config()) else {
         return number(Insert::Full) << TRIES_BITS;
     };
     // SAFETY: the slot belongs to this CPU.
-    let [reply, key, _] = unsafe { &mut *wanted };
-    let (outcome, tries) = search(&mut Table::<F>::new(Now { ns: 0, s: now }), config, reply, key, now);
+    let [reply, key, ..] = unsafe { &mut *wanted };
+    let (outcome, tries) = search(&mut Table::<F>::new(Now { ns: 0, s: now }), config, reply, key, may, now);
     number(outcome) << TRIES_BITS | tries
 }
 
 #[inline(always)]
-fn claim<F: Allocate>(now: u32) -> u32 {
+fn claim<F: Allocate>(may: Admission, now: u32) -> u32 {
     let Some(wanted) = F::wanted() else { return number(Insert::Full) };
     // SAFETY: as above.
-    let [reply, key, _] = unsafe { &*wanted };
-    number(claim_port(&mut Table::<F>::new(Now { ns: 0, s: now }), reply, key, now))
+    let [reply, key, ..] = unsafe { &*wanted };
+    number(claim_port(&mut Table::<F>::deep(Now { ns: 0, s: now }), reply, key, may, now))
 }

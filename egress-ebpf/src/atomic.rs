@@ -12,6 +12,16 @@ pub(crate) unsafe fn add(at: *mut u64, amount: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(at, amount) };
 }
 
+/// Adds to a signed word without asking for the old value.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn shift(at: *mut i32, amount: i32) {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_xadd::<i32, i32, { AtomicOrdering::Relaxed }>(at, amount) };
+}
+
 /// Adds one; the old value. Sequentially consistent, because of a relaxed one the compiler makes an instruction that does not
 /// fetch, and takes the addend for the old value.
 ///

@@ -14,9 +14,20 @@ use crate::{count, maps::EVENTS};
 /// Reports that no port was free. Rare by itself: the destination is not searched again for a while.
 #[inline(always)]
 pub(crate) fn exhausted<F: Family>(key: &FlowKey<F::Addr>, now: u32) {
+    tell::<F>(kind::EXHAUSTED, key, now);
+}
+
+/// Reports that a source has its share. The caller sees to it that this is rare.
+#[inline(always)]
+pub(crate) fn limited<F: Family>(key: &FlowKey<F::Addr>, now: u32) {
+    tell::<F>(kind::LIMITED, key, now);
+}
+
+#[inline(always)]
+fn tell<F: Family>(kind: u16, key: &FlowKey<F::Addr>, now: u32) {
     let mut event = Event {
         version: VERSION,
-        kind: kind::EXHAUSTED,
+        kind,
         proto: key.proto,
         af: F::AF,
         dport: key.dport,

@@ -2,14 +2,17 @@
 
 use egress_common::{abi::flow::FlowKey, verdict::Counter};
 
-use crate::{count, maps::Maps, store::Now};
+use crate::{count, fair::Fair, store::Now};
 
 /// Both halves are in the table.
 #[inline(always)]
-pub(crate) fn begun<F: Maps>(_key: &FlowKey<F::Addr>, _reply: &FlowKey<F::Addr>, _now: Now) {
+pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, _now: Now) {
     count::add(Counter::FlowsCreated, 1);
+    F::account(key, reply, 1);
 }
 
-/// Both halves are marked as dying and still in the table.
+/// Both halves are marked as dying and still in the table, or were just removed.
 #[inline(always)]
-pub(crate) fn ending<F: Maps>(_key: &FlowKey<F::Addr>, _reply: &FlowKey<F::Addr>, _now: Now) {}
+pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, _now: Now) {
+    F::account(key, reply, -1);
+}

@@ -18,6 +18,7 @@ mod crc;
 mod ctx;
 mod deliver;
 mod events;
+mod fair;
 mod fib;
 mod ledger;
 mod maps;

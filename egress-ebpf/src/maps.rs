@@ -14,6 +14,7 @@ use egress_common::{
         fragment::{DATAGRAMS, Datagram, DatagramKey, HELD as HELD_FRAMES, Held, WAITING, Waiting},
         hop::{HOPS, Hop},
         policy::{MAX_LOCAL, MAX_PODS, MAX_PREFIXES},
+        usage::{CELLS, Cell, PACES, Pace},
     },
     nat::claim::Pool,
     packet::{
@@ -89,13 +90,24 @@ pub(crate) static SCRATCH4: PerCpuArray<FlowValue<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH6: PerCpuArray<FlowValue<V6>, 1> = PerCpuArray::new();
 
-/// The flow for which a port is looked for (its reply key and its own), and the key of one that is in the way. In a map: old
-/// kernels (6.1) take no argument's memory as a map's key, and there is no stack for copies.
+/// The flow for which a port is looked for (its reply key and its own), and both keys of one that was in the way; the last is
+/// one only if its `dir` says so, and then that flow ended and is yet to be told of. In a map: old kernels (6.1) take no
+/// argument's memory as a map's key, and there is no stack for copies.
 #[btf_map]
-pub(crate) static WANTED4: PerCpuArray<[FlowKey4; 3], 1> = PerCpuArray::new();
+pub(crate) static WANTED4: PerCpuArray<[FlowKey4; 4], 1> = PerCpuArray::new();
 /// As `WANTED4`.
 #[btf_map]
-pub(crate) static WANTED6: PerCpuArray<[FlowKey6; 3], 1> = PerCpuArray::new();
+pub(crate) static WANTED6: PerCpuArray<[FlowKey6; 4], 1> = PerCpuArray::new();
+
+/// Flows by source, destination and both, see `egress_common::nat::fair`.
+#[btf_map]
+pub(crate) static USE4: Array<Cell, CELLS> = Array::new();
+/// As `USE4`.
+#[btf_map]
+pub(crate) static USE6: Array<Cell, CELLS> = Array::new();
+/// The pace of sources that opened flows under pressure; IPv4 as `::ffff:a.b.c.d`. Approximate is enough, so it may evict.
+#[btf_map]
+pub(crate) static PACE: LruHashMap<A6, Pace, PACES> = LruHashMap::new();
 
 /// Datagrams of which the first fragment passed. First fragments, of flows or for sockets, evict the oldest.
 #[btf_map]
@@ -157,7 +169,9 @@ pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
     /// This CPU's `SCRATCH4` or `SCRATCH6`.
     fn scratch() -> Option<*mut FlowValue<Self>>;
     /// This CPU's `WANTED4` or `WANTED6`.
-    fn wanted() -> Option<*mut [FlowKey<Self::Addr>; 3]>;
+    fn wanted() -> Option<*mut [FlowKey<Self::Addr>; 4]>;
+    /// An element of `USE4` or `USE6`.
+    fn used(at: u32) -> Option<*mut Cell>;
     /// The slot of a destination on this CPU.
     fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>>;
     /// `FRAGS4` or `FRAGS6`.
@@ -182,7 +196,7 @@ pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
 
 macro_rules! family {
     ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $wanted:ident,
-     $hops:ident, $frags:ident, $early:ident, $held:ident) => {
+     $used:ident, $hops:ident, $frags:ident, $early:ident, $held:ident) => {
         impl Maps for $family {
             #[inline(always)]
             fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS> {
@@ -216,8 +230,13 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn wanted() -> Option<*mut [FlowKey<Self::Addr>; 3]> {
+            fn wanted() -> Option<*mut [FlowKey<Self::Addr>; 4]> {
                 $wanted.get_ptr_mut(0)
+            }
+
+            #[inline(always)]
+            fn used(at: u32) -> Option<*mut Cell> {
+                $used.get_ptr_mut(at)
             }
 
             #[inline(always)]
@@ -243,8 +262,8 @@ macro_rules! family {
     };
 }
 
-family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, WANTED4, HOPS4, FRAGS4, EARLY4, HELD4);
-family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, WANTED6, HOPS6, FRAGS6, EARLY6, HELD6);
+family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, WANTED4, USE4, HOPS4, FRAGS4, EARLY4, HELD4);
+family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, WANTED6, USE6, HOPS6, FRAGS6, EARLY6, HELD6);
 
 /// Cache slot of a destination: cheap, spread over the low bits where neighbouring addresses differ.
 #[inline(always)]

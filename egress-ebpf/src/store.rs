@@ -7,7 +7,7 @@ use egress_common::{
     abi::{
         config::Config,
         family::Family,
-        flow::{FlowKey, FlowValue, Word, seen},
+        flow::{FlowKey, FlowValue, IN, Word, seen},
     },
     conntrack::{
         removal::{self, Outcome, Why},
@@ -15,6 +15,7 @@ use egress_common::{
     },
     nat::{
         claim::EXHAUSTED_NS,
+        fair::Admission,
         store::{FlowStore, Half, Insert},
     },
     policy::Tables,
@@ -146,13 +147,21 @@ impl<F: Maps> Slot<F> {
 /// The flow table of a family.
 pub(crate) struct Table<F> {
     now: Now,
+    deep: bool,
     family: PhantomData<F>,
 }
 
 impl<F> Table<F> {
     #[inline(always)]
     pub(crate) const fn new(now: Now) -> Self {
-        Self { now, family: PhantomData }
+        Self { now, deep: false, family: PhantomData }
+    }
+
+    /// Where the stack has no room for an account: a flow that ends is told of once the search is over. One of them; until
+    /// then no other is ended.
+    #[inline(always)]
+    pub(crate) const fn deep(now: Now) -> Self {
+        Self { now, deep: true, family: PhantomData }
     }
 }
 
@@ -219,15 +228,27 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
         &mut self,
         _config: &Config,
         reply: &mut FlowKey<F::Addr>,
-        key: &FlowKey<F::Addr>,
-        now: u32,
+        _key: &FlowKey<F::Addr>,
+        may: Admission,
+        _now: u32,
     ) -> (Insert, u32) {
-        F::search_apart(reply, key, now)
+        F::search_apart(reply, may, self.now)
     }
 
     #[inline(always)]
-    fn claim(&mut self, _reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, now: u32) -> Insert {
-        F::claim_apart(now)
+    fn claim(&mut self, _reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, may: Admission, now: u32) -> Insert {
+        F::claim_apart(may, now)
+    }
+
+    #[inline(always)]
+    fn admit(&mut self, _config: &Config, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, first: bool) -> Admission {
+        F::want(reply, key);
+        F::admit_apart(u32::from(first))
+    }
+
+    #[inline(always)]
+    fn limited(&mut self, _reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, admission: Admission) {
+        F::limited_apart(admission);
     }
 
     #[inline(always)]
@@ -237,7 +258,12 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
-        ledger::ending::<F>(key, reply, self.now);
+        if !self.deep {
+            ledger::ending::<F>(key, reply, self.now);
+        } else if let Some(wanted) = F::wanted() {
+            // SAFETY: the slot belongs to this CPU. The other key stands beside it already, see `reclaim`.
+            unsafe { (*wanted)[3] = *reply };
+        }
     }
 
     #[inline(always)]
@@ -246,6 +272,10 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
             return false;
         };
         let Some(wanted) = F::wanted() else { return false };
+        // SAFETY: the slot belongs to this CPU.
+        if unsafe { (*wanted)[3].dir } == IN {
+            return false;
+        }
         // SAFETY: the slot belongs to this CPU.
         let key = unsafe {
             (*wanted)[2] = reply.original(back.nat_addr, back.word.port);

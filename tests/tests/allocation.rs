@@ -30,7 +30,7 @@ const PROFILE: &str = "---
 apiVersion: egress-ebpf.dev/v1alpha1
 kind: EgressGatewayProfile
 metadata: {name: default}
-spec: {portRange: {min: 2000, max: 2255}}
+spec: {portRange: {min: 2000, max: 2255}, fairness: {fromPercent: 100}}
 ";
 
 /// What one thread sends, in order.

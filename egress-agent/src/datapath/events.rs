@@ -51,7 +51,7 @@ fn describe(record: &[u8]) -> Option<String> {
     }
     // SAFETY: long enough, and any bytes are an Event.
     let event: Event = unsafe { record.as_ptr().cast::<Event>().read_unaligned() };
-    if event.version != VERSION || event.kind != kind::EXHAUSTED {
+    if event.version != VERSION {
         return None;
     }
     let ip = |bytes: [u8; 16]| -> IpAddr {
@@ -62,5 +62,10 @@ fn describe(record: &[u8]) -> Option<String> {
         }
     };
     let (inside, remote) = (ip(event.inside), ip(event.remote));
-    Some(format!("no port left for {inside} to {remote} port {} (protocol {})", event.dport, event.proto))
+    let towards = format!("{remote} port {} (protocol {})", event.dport, event.proto);
+    match event.kind {
+        kind::EXHAUSTED => Some(format!("no port left for {inside} to {towards}")),
+        kind::LIMITED => Some(format!("{inside} has its share and gets no flow to {towards}")),
+        _ => None,
+    }
 }

@@ -8,9 +8,9 @@ use egress_common::{
         config::Timeouts,
         family::{V4, V6},
         flow::{FlowKey, FlowValue, IN, OUT, seen},
-        order::{HEAD, MAX_KEYS},
+        order::{HEAD, MAX_KEYS, why},
     },
-    conntrack::removal::CLAIM_GRACE,
+    conntrack::removal::{CLAIM_GRACE, RECLAIM_AFTER},
     packet::header::proto,
     policy::{Tables as Policy, translates},
 };
@@ -48,24 +48,36 @@ fn suspect<A, F: Readable>(key: &FlowKey<A>, value: &FlowValue<F>, now: u32, tim
     idle >= if key.dir == IN { shortest.max(CLAIM_GRACE) } else { shortest }
 }
 
-/// Looks through both tables once; how many flows ended.
-pub fn sweep(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts) -> Result<u32> {
-    Ok(sweep_family::<V4>(pins, program, now, timeouts)? + sweep_family::<V6>(pins, program, now, timeouts)?)
+/// The flow of a half that shows that it may be closed, idle for long enough that a new one could take its port over.
+fn closed<F: Readable>(key: &FlowKey<F::Addr>, value: &FlowValue<F>, now: u32) -> Option<FlowKey<F::Addr>> {
+    let idle = now.wrapping_sub(value.last_seen);
+    if value.word.seen & (seen::FIN | seen::RST) == 0 || !(RECLAIM_AFTER..u32::MAX / 2).contains(&idle) {
+        return None;
+    }
+    Some(if key.dir == OUT { *key } else { key.original(value.nat_addr, value.word.port) })
 }
 
-fn sweep_family<F>(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts) -> Result<u32>
+/// Looks through both tables once; how many flows ended. In a family whose table is `pressed` closed ones make room.
+pub fn sweep(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts, pressed: [bool; 2]) -> Result<u32> {
+    Ok(sweep_family::<V4>(pins, program, now, timeouts, pressed[0])?
+        + sweep_family::<V6>(pins, program, now, timeouts, pressed[1])?)
+}
+
+fn sweep_family<F>(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts, pressed: bool) -> Result<u32>
 where
     F: Readable,
     FlowKey<F::Addr>: Pod,
     FlowValue<F>: Pod,
 {
-    let mut suspects = Vec::new();
+    let (mut suspects, mut ended) = (Vec::new(), Vec::new());
     walk::<F>(pins, |key, value| {
         if suspect(key, value, now, timeouts) {
             suspects.push(*key);
+        } else if pressed {
+            ended.extend(closed::<F>(key, value, now));
         }
     })?;
-    remove::<F>(program, &suspects, false)
+    Ok(remove::<F>(program, &suspects, why::IDLE)? + remove::<F>(program, &ended, why::CLOSED)?)
 }
 
 /// Cuts the flows whose egress address is gone or that would not be translated any more; how many.
@@ -87,7 +99,7 @@ where
             gone.push(*key);
         }
     })?;
-    remove::<F>(program, &gone, true)
+    remove::<F>(program, &gone, why::REVOKED)
 }
 
 /// Policy read from the desired state instead of the maps.
@@ -104,27 +116,27 @@ impl<F: Readable> Policy<F> for Wanted<'_> {
     }
 }
 
-fn remove<F>(program: &SchedClassifier, keys: &[FlowKey<F::Addr>], revoked: bool) -> Result<u32>
+fn remove<F>(program: &SchedClassifier, keys: &[FlowKey<F::Addr>], why: u8) -> Result<u32>
 where
     F: Readable,
     FlowKey<F::Addr>: Pod,
 {
     let mut removed = 0;
     for keys in keys.chunks(MAX_KEYS as usize) {
-        removed += run_expire(program, &order::<F>(keys, revoked))?;
+        removed += run_expire(program, &order::<F>(keys, why))?;
     }
     Ok(removed)
 }
 
 /// The bytes of an order, see [`egress_common::abi::order`].
-fn order<F>(keys: &[FlowKey<F::Addr>], revoked: bool) -> BytesMut
+fn order<F>(keys: &[FlowKey<F::Addr>], why: u8) -> BytesMut
 where
     F: Readable,
     FlowKey<F::Addr>: Pod,
 {
     let mut bytes = BytesMut::with_capacity(HEAD as usize + size_of_val(keys));
     bytes.put_u8(u8::from(F::V6));
-    bytes.put_u8(u8::from(revoked));
+    bytes.put_u8(why);
     bytes.put_u8(u8::try_from(keys.len()).unwrap_or(u8::MAX));
     bytes.put_bytes(0, HEAD as usize - bytes.len());
     for key in keys {

@@ -65,7 +65,8 @@ pub fn choose(wanted: Option<u32>, limit: Option<u64>, machine: u64) -> Result<T
                 mib(RESERVE),
             );
         }
-        return Ok(TableSize { flows, reason: format!("{flows} flows as asked, {limit_text}") });
+        let reason = format!("{flows} flows as asked, tables of {} MiB, {limit_text}", mib(table_bytes(flows)));
+        return Ok(TableSize { flows, reason });
     }
     let mut flows = if limit.is_some() { MAX_FLOWS } else { DEFAULT_FLOWS };
     while flows > MIN_FLOWS && !fits(flows) {

@@ -7,7 +7,9 @@ use egress_common::{
         config::Config,
         family::{V4, V6},
         flow::{FlowKey4, FlowKey6, FlowValue},
+        usage::Cell,
     },
+    nat::fair::{ALL, pressed},
     verdict::{Counters, Drops},
 };
 
@@ -35,6 +37,8 @@ pub struct Tables {
     pub local4: HashMap<MapData, [u8; 4], u32>,
     /// Own addresses.
     pub local6: HashMap<MapData, [u8; 16], u32>,
+    /// How much is used by whom, see `egress_common::nat::fair`; IPv4 and IPv6.
+    pub used: [Array<MapData, Cell>; 2],
     /// Drops by reason.
     pub drops: PerCpuArray<MapData, Drops>,
     /// Everything else that is counted.
@@ -42,7 +46,7 @@ pub struct Tables {
 }
 
 /// Names of all maps of the object that are pinned.
-pub const PINNED: [&str; 23] = [
+pub const PINNED: [&str; 26] = [
     "FLOWS4",
     "FLOWS6",
     "CONFIG",
@@ -63,6 +67,9 @@ pub const PINNED: [&str; 23] = [
     "EARLY6",
     "HELD4",
     "HELD6",
+    "USE4",
+    "USE6",
+    "PACE",
     "DROPS",
     "COUNTERS",
     "EVENTS",
@@ -87,6 +94,7 @@ impl Tables {
             selected6: table!("SELECTED6", HashMap),
             local4: table!("LOCAL4", HashMap),
             local6: table!("LOCAL6", HashMap),
+            used: [table!("USE4", Array), table!("USE6", Array)],
             drops: table!("DROPS", PerCpuArray),
             counters: table!("COUNTERS", PerCpuArray),
         })
@@ -96,6 +104,16 @@ impl Tables {
     pub fn config(&self) -> Result<Config> {
         let slot = self.active.get(&0, 0).context("read map ACTIVE")?;
         self.config.get(&slot, 0).context("read map CONFIG")
+    }
+
+    /// Whether a family's table is so full that the largest sources are limited; IPv4 and IPv6.
+    pub fn pressed(&self, config: &Config) -> Result<[bool; 2]> {
+        let mut pressed_ones = [false; 2];
+        for (used, is) in self.used.iter().zip(&mut pressed_ones) {
+            let all = used.get(&ALL, 0).context("read map USE4 or USE6")?.first;
+            *is = pressed(all, config.capacity, config.fair_from);
+        }
+        Ok(pressed_ones)
     }
 
     /// Flows that each family's table holds.

@@ -191,13 +191,14 @@ impl Running {
         self.programs.flush_log();
         let config = self.tables.config()?;
         let now = crate::datapath::now(&config);
+        let pressed = self.tables.pressed(&config)?;
         let program = self.programs.get("expire")?;
         if std::mem::take(&mut self.cut_again)
             && let Some((desired, _)) = &self.in_force
         {
             expire::revoke(&self.place.pins, program, desired)?;
         }
-        expire::sweep(&self.place.pins, program, now, &config.timeouts)
+        expire::sweep(&self.place.pins, program, now, &config.timeouts, pressed)
     }
 
     /// Writes the status file.

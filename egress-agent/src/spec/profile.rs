@@ -22,6 +22,8 @@ pub struct Profile {
     pub max_flows: Option<u32>,
     /// What becomes of a TCP segment in mid-connection that belongs to no flow.
     pub midflow: Midflow,
+    /// When and how sources are limited.
+    pub fairness: Fairness,
     /// How translated packets leave.
     pub forward: Forward,
     /// Where the programs are attached.
@@ -76,6 +78,24 @@ pub struct PortRange {
 impl Default for PortRange {
     fn default() -> Self {
         Self { min: 1024, max: LAST_PORT }
+    }
+}
+
+/// What a source may take while others need it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fairness {
+    /// Per cent of the table, or of an egress address's ports towards one destination, from which the largest sources are
+    /// limited; 100: never.
+    pub from_percent: u32,
+    /// Most flows of one source from there on; none: by its share only.
+    pub max_flows_per_source: Option<u32>,
+    /// Most new flows per second of one source from there on; none: no limit.
+    pub new_flows_per_source_per_second: Option<u32>,
+}
+
+impl Default for Fairness {
+    fn default() -> Self {
+        Self { from_percent: 75, max_flows_per_source: None, new_flows_per_source_per_second: None }
     }
 }
 

@@ -7,6 +7,8 @@ pub const VERSION: u16 = 1;
 pub mod kind {
     /// No port was free for a new flow.
     pub const EXHAUSTED: u16 = 1;
+    /// A source has more than its share while the table or the ports are crowded.
+    pub const LIMITED: u16 = 2;
 }
 
 /// One record.

@@ -46,6 +46,9 @@ pub const fn hash() -> u64 {
         super::fragment::DATAGRAMS,
         super::fragment::WAITING,
         super::fragment::HELD,
+        super::usage::CELLS,
+        size_of::<super::usage::Cell>(),
+        size_of::<super::usage::Pace>(),
         crate::verdict::DROPS,
         crate::verdict::COUNTERS,
     ];

@@ -7,6 +7,7 @@ use super::{
     event::Event,
     family::{V4, V6},
     flow::{FlowKey, FlowValue},
+    usage::{Cell, Pace},
 };
 use crate::verdict::{Counters, Drops};
 
@@ -22,6 +23,10 @@ unsafe impl Pod for FlowValue<V6> {}
 unsafe impl Pod for Config {}
 // SAFETY: as above.
 unsafe impl Pod for Event {}
+// SAFETY: as above.
+unsafe impl Pod for Cell {}
+// SAFETY: as above.
+unsafe impl Pod for Pace {}
 // SAFETY: as above.
 unsafe impl Pod for Drops {}
 // SAFETY: as above.

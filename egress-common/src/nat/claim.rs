@@ -4,6 +4,7 @@
 //! Then the forward entry; who loses that race gives its claim back and takes the winner's mapping.
 
 use super::{
+    fair::Admission,
     port::{Ports, TRIES},
     store::{FlowStore, Insert},
 };
@@ -89,15 +90,22 @@ pub fn open<F: Pool, S: FlowStore<F>>(
     let (pool, _) = F::egress(config);
     let mut not = None;
     let mut tries = 0;
+    let mut limited = false;
     for _ in 0..ADDRESSES {
         let Some(index) = store.choose(config, &key.saddr, not) else { break };
+        let first = not.is_none();
         not = Some(index);
         let Some(egress) = pool.get(index as usize) else { break };
         let mut reply = key.reply(*egress, 0);
         if store.exhausted(&reply) {
             continue;
         }
-        let (found, tried) = store.search(config, &mut reply, key, now);
+        let admission = store.admit(config, &reply, key, first);
+        if admission == Admission::Refused {
+            store.limited(&reply, key, admission);
+            return Err(Refused { reason: Drop::SourceLimited, tries });
+        }
+        let (found, tried) = store.search(config, &mut reply, key, admission, now);
         tries += tried;
         match found {
             Insert::Done => return forward(store, key, &reply, seen, now, tries),
@@ -109,9 +117,18 @@ pub fn open<F: Pool, S: FlowStore<F>>(
             Insert::Exists => {}
         }
         reply.dport = 0;
-        store.remember_exhausted(&reply);
+        if admission == Admission::Closed {
+            limited = true;
+            store.limited(&reply, key, admission);
+        } else {
+            store.remember_exhausted(&reply);
+        }
     }
-    let reason = if not.is_none() { Drop::NoEgressAddress } else { Drop::PortsExhausted };
+    let reason = match not {
+        None => Drop::NoEgressAddress,
+        Some(_) if limited => Drop::SourceLimited,
+        Some(_) => Drop::PortsExhausted,
+    };
     Err(Refused { reason, tries })
 }
 
@@ -123,6 +140,7 @@ pub fn search<F: Family, S: FlowStore<F>>(
     config: &Config,
     reply: &mut FlowKey<F::Addr>,
     key: &FlowKey<F::Addr>,
+    admission: Admission,
     now: u32,
 ) -> (Insert, u32) {
     let ports = Ports::new(config, key, now);
@@ -131,7 +149,7 @@ pub fn search<F: Family, S: FlowStore<F>>(
             break;
         }
         reply.dport = ports.nth(i);
-        match store.claim(reply, key, now) {
+        match store.claim(reply, key, admission, now) {
             Insert::Exists => {}
             outcome => return (outcome, i + 1),
         }
@@ -139,19 +157,24 @@ pub fn search<F: Family, S: FlowStore<F>>(
     (Insert::Exists, ports.count())
 }
 
-/// Claims the port in `reply` for the flow with the outbound `key`, if need be from a flow that is closed.
+/// Claims the port in `reply` for the flow with the outbound `key`, if need be (or at all, see [`Admission::Closed`]) from a
+/// flow that is closed.
 #[inline(always)]
 pub fn claim_port<F: Family, S: FlowStore<F>>(
     store: &mut S,
     reply: &FlowKey<F::Addr>,
     key: &FlowKey<F::Addr>,
+    admission: Admission,
     now: u32,
 ) -> Insert {
     let inside = Word { port: key.sport, seen: 0, state: state::REPLY };
-    match store.insert_new(reply, key.saddr, inside, now) {
-        Insert::Exists if store.reclaim(reply, now) => store.insert_new(reply, key.saddr, inside, now),
-        other => other,
+    if admission == Admission::Open {
+        match store.insert_new(reply, key.saddr, inside, now) {
+            Insert::Exists => {}
+            other => return other,
+        }
     }
+    if store.reclaim(reply, now) { store.insert_new(reply, key.saddr, inside, now) } else { Insert::Exists }
 }
 
 #[inline(always)]

@@ -2,6 +2,7 @@
 //! is rewritten.
 
 pub mod claim;
+pub mod fair;
 pub mod port;
 pub mod relay;
 pub mod rewrite;

@@ -13,6 +13,28 @@ use crate::{
 /// Ports tried per egress address: at 90 % use 0.9^64 = 0.1 % find none.
 pub const TRIES: u32 = 64;
 
+/// Lowest and highest port (or ICMP identifier) for new flows of a protocol.
+#[inline(always)]
+#[must_use]
+pub const fn range(config: &Config, protocol: u8) -> (u32, u32) {
+    match protocol {
+        proto::ICMP | proto::ICMPV6 => (0, config.icmp_max as u32),
+        _ if has_ports(protocol) => (config.port_min as u32, config.port_max as u32),
+        // No ports: the address alone is claimed.
+        _ => (0, 0),
+    }
+}
+
+/// Whether a flow of this protocol takes a port or an identifier.
+#[inline(always)]
+#[must_use]
+pub const fn has_ports(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        proto::TCP | proto::UDP | proto::UDP_LITE | proto::DCCP | proto::SCTP | proto::ICMP | proto::ICMPV6
+    )
+}
+
 /// A keyed random start and step through the range (RFC 6056 §3.3.4, double hashing). Steps are so short that all candidates
 /// lie within one round: none comes twice unless the range has fewer ports than are tried.
 #[derive(Clone, Copy, Debug)]
@@ -35,13 +57,7 @@ impl Ports {
         let (d0, d1) = key.daddr.lanes();
         let ports = u64::from(key.sport) | u64::from(key.dport) << 16 | u64::from(key.proto) << 32;
         let hash = siphash::<1, 3>(&config.port_key, &[s0, s1, d0, d1, ports, u64::from(now)]);
-        let (min, max) = match key.proto {
-            proto::TCP | proto::UDP | proto::UDP_LITE | proto::DCCP | proto::SCTP => (config.port_min, config.port_max),
-            proto::ICMP | proto::ICMPV6 => (0, config.icmp_max),
-            // No ports: the address alone is claimed.
-            _ => (0, 0),
-        };
-        let (min, max) = (u32::from(min), u32::from(max));
+        let (min, max) = range(config, key.proto);
         let span = max.saturating_sub(min) + 1;
         let longest = if span < TRIES { 1 } else { span / TRIES };
         let sport = u32::from(key.sport);

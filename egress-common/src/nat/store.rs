@@ -1,6 +1,9 @@
 //! The flow table as the algorithms see it: BPF maps in the kernel, a plain map in tests.
 
-use super::claim::{Pool, claim_port, search};
+use super::{
+    claim::{Pool, claim_port, search},
+    fair::Admission,
+};
 use crate::{
     abi::{
         config::Config,
@@ -60,20 +63,27 @@ pub trait FlowStore<F: Family> {
         config: &Config,
         reply: &mut FlowKey<F::Addr>,
         key: &FlowKey<F::Addr>,
+        admission: Admission,
         now: u32,
     ) -> (Insert, u32)
     where
         Self: Sized,
     {
-        search(self, config, reply, key, now)
+        search(self, config, reply, key, admission, now)
     }
     /// [`claim_port`]; the kernel's store does it out of line.
-    fn claim(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, now: u32) -> Insert
+    fn claim(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, admission: Admission, now: u32) -> Insert
     where
         Self: Sized,
     {
-        claim_port(self, reply, key, now)
+        claim_port(self, reply, key, admission, now)
     }
+    /// What the flow with the outbound `key` may take at the egress address in `reply`, see [`super::fair::admit`]; its source
+    /// is charged for the `first` address only.
+    fn admit(&mut self, config: &Config, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, first: bool) -> Admission;
+    /// The flow got nothing by this admission: tells of it, and remembers a vain search for closed flows for
+    /// [`super::claim::EXHAUSTED_NS`].
+    fn limited(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, admission: Admission);
     /// A flow begins: both halves are in the table.
     fn begun(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>);
     /// A flow ends: both halves are marked and about to be removed. Once for each flow that began.

@@ -11,15 +11,19 @@ use std::{
     vec::Vec,
 };
 
-use super::table::{F, Slot, Table};
+use super::table::{F, Scan, Slot, Table};
 use crate::{
-    abi::flow::{FlowKey4, Word, seen},
+    abi::{
+        config::Config,
+        flow::{FlowKey4, Word, seen},
+    },
     conntrack::{
         removal::{self, Outcome, Why},
         state::{known, refutes_reset},
     },
     nat::{
         claim::EXHAUSTED_NS,
+        fair::{Account, Admission, admit, vain},
         store::{FlowStore, Half, Insert},
     },
 };
@@ -193,6 +197,27 @@ impl FlowStore<F> for Cpu<'_, '_> {
         let Some(back) = self.get(reply).filter(ended) else { return false };
         let key = reply.original(back.nat_addr, back.word.port);
         removal::remove(self, &key, now, Why::Reclaim) == Outcome::Removed
+    }
+
+    fn admit(&mut self, config: &Config, reply: &FlowKey4, key: &FlowKey4, first: bool) -> Admission {
+        self.step(|table| {
+            let account = Account::new(&config.port_key, key, &reply.daddr);
+            let counts = Scan { table, secret: &config.port_key };
+            let pace = || !first || table.pace != Some(0);
+            match admit(config, key, &account, &counts, pace) {
+                Admission::Closed if table.exhausted.contains_key(&vain(reply, &key.saddr)) => Admission::Refused,
+                admission => admission,
+            }
+        })
+    }
+
+    fn limited(&mut self, reply: &FlowKey4, key: &FlowKey4, admission: Admission) {
+        self.step(|table| {
+            table.limited += 1;
+            if admission == Admission::Closed {
+                table.exhausted.insert(vain(reply, &key.saddr), EXHAUSTED_NS);
+            }
+        });
     }
 
     fn exhausted(&self, reply: &FlowKey4) -> bool {

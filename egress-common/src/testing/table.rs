@@ -3,10 +3,13 @@
 
 use std::{collections::HashMap, vec::Vec};
 
-use crate::abi::{
-    config::{Config, MAX_EGRESS, Timeouts},
-    family::V4,
-    flow::{FlowKey4, IN, OUT, Word},
+use crate::{
+    abi::{
+        config::{Config, MAX_EGRESS, Timeouts},
+        family::V4,
+        flow::{FlowKey4, IN, OUT, Word},
+    },
+    nat::fair::{Account, Counts, Kind, Place},
 };
 
 /// One element.
@@ -31,6 +34,10 @@ pub(crate) struct Table {
     pub(crate) exhausted: HashMap<FlowKey4, u64>,
     /// Flows that began, without those that ended.
     pub(crate) living: i64,
+    /// Flows that got nothing because of their source's share.
+    pub(crate) limited: u32,
+    /// New flows that a source may open; none: any number.
+    pub(crate) pace: Option<u32>,
 }
 
 impl Table {
@@ -43,6 +50,8 @@ impl Table {
             room,
             exhausted: HashMap::new(),
             living: 0,
+            limited: 0,
+            pace: None,
         }
     }
 
@@ -106,6 +115,26 @@ impl Table {
             let (addr, port) = if key.dir == IN { (key.daddr, key.dport) } else { (key.saddr, key.sport) };
             assert_eq!((other.nat_addr, other.word.port), (addr, port), "{key:?} has a stranger's half");
         }
+    }
+}
+
+/// Counts what stands in a table.
+pub(crate) struct Scan<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) secret: &'a [u64; 2],
+}
+
+impl Counts for Scan<'_> {
+    fn all(&self) -> i32 {
+        self.table.index.keys().filter(|key| key.dir == OUT).count() as i32
+    }
+
+    fn at(&self, place: Place) -> i32 {
+        let here = |key: &FlowKey4, slot: usize| {
+            let account = Account::new(self.secret, key, &self.table.slots[slot].nat_addr);
+            [Kind::Source, Kind::Group, Kind::Pair].iter().any(|kind| account.place(*kind) == place)
+        };
+        self.table.index.iter().filter(|(key, slot)| key.dir == OUT && here(key, **slot)).count() as i32
     }
 }
 

@@ -23,6 +23,9 @@ use crate::{
     store::{Now, Table, own},
 };
 
+const REVOKED: u32 = order::why::REVOKED as u32;
+const CLOSED: u32 = order::why::CLOSED as u32;
+
 /// `expire`: how many flows were removed.
 #[inline(always)]
 pub(crate) fn run(skb: Skb) -> i32 {
@@ -47,7 +50,7 @@ fn all<F: Remove>(skb: Skb, head: Head) -> u32 {
         if missing != 0 {
             break;
         }
-        removed += F::remove(key.as_mut_ptr(), u32::from(head.revoked));
+        removed += F::remove(key.as_mut_ptr(), u32::from(head.why));
     }
     removed
 }
@@ -55,23 +58,23 @@ fn all<F: Remove>(skb: Skb, head: Head) -> u32 {
 /// A family with its out-of-line removal of one flow.
 trait Remove: Stack {
     /// Removes the flow (outbound key) or the orphaned half (inbound key); 1 if it did.
-    fn remove(key: *mut FlowKey<Self::Addr>, revoked: u32) -> u32;
+    fn remove(key: *mut FlowKey<Self::Addr>, why: u32) -> u32;
 }
 
 macro_rules! family {
     ($family:ty, $remove:ident) => {
         impl Remove for $family {
             #[inline(always)]
-            fn remove(key: *mut FlowKey<Self::Addr>, revoked: u32) -> u32 {
-                $remove(key, revoked)
+            fn remove(key: *mut FlowKey<Self::Addr>, why: u32) -> u32 {
+                $remove(key, why)
             }
         }
 
         /// See [`Remove::remove`]. A global function: verified once instead of once per key.
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $remove(key: *mut FlowKey<<$family as Family>::Addr>, revoked: u32) -> u32 {
-            one::<$family>(key, revoked)
+        extern "C" fn $remove(key: *mut FlowKey<<$family as Family>::Addr>, why: u32) -> u32 {
+            one::<$family>(key, why)
         }
     };
 }
@@ -80,13 +83,17 @@ family!(V4, expire4);
 family!(V6, expire6);
 
 #[inline(always)]
-fn one<F: Stack>(key: *mut FlowKey<F::Addr>, revoked: u32) -> u32 {
+fn one<F: Stack>(key: *mut FlowKey<F::Addr>, why: u32) -> u32 {
     // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
     let (Some(key), Some(config)) = (unsafe { own(key) }, config()) else { return 0 };
     let now = Now::read(config);
     let mut table = Table::<F>::new(now);
     let outcome = if key.dir == OUT {
-        let why = if revoked != 0 { Why::Revoked } else { Why::Idle(&config.timeouts) };
+        let why = match why {
+            REVOKED => Why::Revoked,
+            CLOSED => Why::Reclaim,
+            _ => Why::Idle(&config.timeouts),
+        };
         remove(&mut table, &key, now.s, why)
     } else {
         remove_orphan(&mut table, &key, now.s)

@@ -10,7 +10,7 @@ mod veg;
 mod vpc;
 
 pub use nad::{NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec};
-pub use profile::{EgressGatewayProfile, EgressGatewayProfileSpec, PortRangeSpec, TimeoutsSpec};
+pub use profile::{EgressGatewayProfile, EgressGatewayProfileSpec, FairnessSpec, PortRangeSpec, TimeoutsSpec};
 pub use subnet::{Subnet, SubnetSpec};
 pub use veg::{
     Bandwidth, Bfd, Condition, Policy, Selector, VpcEgressGateway, VpcEgressGatewaySpec, VpcEgressGatewayStatus,

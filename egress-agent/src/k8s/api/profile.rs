@@ -30,6 +30,8 @@ pub struct EgressGatewayProfileSpec {
     pub max_flows: Option<i64>,
     /// `takeover`, `reset` or `drop`.
     pub midflow: Option<String>,
+    /// When and how sources are limited.
+    pub fairness: FairnessSpec,
     /// `auto`, `peer`, `neigh` or `stack`.
     pub forward: Option<String>,
     /// `auto` or `tc`.
@@ -72,4 +74,19 @@ pub struct PortRangeSpec {
     pub min: Option<i64>,
     /// Highest port.
     pub max: Option<i64>,
+}
+
+/// `spec.fairness`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct FairnessSpec {
+    /// Per cent of use from which sources are limited; 100: never.
+    #[serde(alias = "from_percent")]
+    pub from_percent: Option<i64>,
+    /// Most flows of one source from there on.
+    #[serde(alias = "max_flows_per_source")]
+    pub max_flows_per_source: Option<i64>,
+    /// Most new flows per second of one source from there on.
+    #[serde(alias = "new_flows_per_source_per_second")]
+    pub new_flows_per_source_per_second: Option<i64>,
 }

@@ -2,9 +2,9 @@
 
 use std::str::FromStr;
 
-use super::{LAST_PORT, PortRange, Profile, Timeouts};
+use super::{Fairness, LAST_PORT, PortRange, Profile, Timeouts};
 use crate::{
-    k8s::api::{EgressGatewayProfileSpec, PortRangeSpec, TimeoutsSpec},
+    k8s::api::{EgressGatewayProfileSpec, FairnessSpec, PortRangeSpec, TimeoutsSpec},
     spec::report::{At, Report},
 };
 
@@ -13,6 +13,9 @@ const LONGEST: i64 = 30 * 24 * 3600;
 
 /// Largest flow table.
 const MOST_FLOWS: i64 = 1 << 30;
+
+/// Highest rate of new flows.
+const MOST_RATE: i64 = 1_000_000;
 
 /// The profile of an EgressGatewayProfile called `name`.
 pub(in crate::spec) fn resolve(name: &str, spec: &EgressGatewayProfileSpec, at: &At, report: &mut Report) -> Profile {
@@ -23,6 +26,7 @@ pub(in crate::spec) fn resolve(name: &str, spec: &EgressGatewayProfileSpec, at: 
         port_selection: word("spec.portSelection", spec.port_selection.as_deref(), at, report),
         max_flows: spec.max_flows.and_then(|flows| max_flows(flows, at, report)),
         midflow: word("spec.midflow", spec.midflow.as_deref(), at, report),
+        fairness: fairness(&spec.fairness, at, report),
         forward: word("spec.forward", spec.forward.as_deref(), at, report),
         datapath: word("spec.datapath", spec.datapath.as_deref(), at, report),
     }
@@ -103,6 +107,33 @@ fn max_flows(flows: i64, at: &At, report: &mut Report) -> Option<u32> {
             None
         }
     }
+}
+
+fn fairness(spec: &FairnessSpec, at: &At, report: &mut Report) -> Fairness {
+    let mut number = |name: &str, value: Option<i64>, most: i64, unit: &str| -> Option<u32> {
+        let value = value?;
+        let taken = u32::try_from(value).ok().filter(|_| (1..=most).contains(&value));
+        if taken.is_none() {
+            report.error(at, &format!("spec.fairness.{name}"), format!("{value} {unit} cannot be; write 1 to {most}"));
+        }
+        taken
+    };
+    let default = Fairness::default();
+    let from = number("fromPercent", spec.from_percent, 100, "per cent");
+    let fairness = Fairness {
+        from_percent: from.unwrap_or(default.from_percent),
+        max_flows_per_source: number("maxFlowsPerSource", spec.max_flows_per_source, MOST_FLOWS, "flows"),
+        new_flows_per_source_per_second: number(
+            "newFlowsPerSourcePerSecond",
+            spec.new_flows_per_source_per_second,
+            MOST_RATE,
+            "flows per second",
+        ),
+    };
+    if fairness.from_percent == 100 && fairness != (Fairness { from_percent: 100, ..default }) {
+        report.warn(at, "spec.fairness.fromPercent", "100 limits nobody, whatever the other numbers say".to_owned());
+    }
+    fairness
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::spec::{
-    profile::{Datapath, Forward, Midflow, PortSelection},
+    profile::{Datapath, Fairness, Forward, Midflow, PortSelection},
     report::Origin,
 };
 
@@ -46,7 +46,9 @@ fn every_field_is_taken() {
         names.iter().zip(10_001..).map(|(name, n)| ((*name).to_owned(), json!(n))).collect();
     let (profile, errors, warnings) = check(json!({
         "timeouts": timeouts, "portRange": {"min": 2000, "max": 3000}, "portSelection": "preserve", "maxFlows": 65536,
-        "midflow": "reset", "forward": "neigh", "datapath": "tc",
+        "midflow": "reset",
+        "fairness": {"fromPercent": 60, "maxFlowsPerSource": 5000, "newFlowsPerSourcePerSecond": 700},
+        "forward": "neigh", "datapath": "tc",
     }));
     assert_eq!((errors, warnings), (vec![], vec![]));
     let t = Timeouts {
@@ -66,6 +68,11 @@ fn every_field_is_taken() {
         port_selection: PortSelection::Preserve,
         max_flows: Some(65536),
         midflow: Midflow::Reset,
+        fairness: Fairness {
+            from_percent: 60,
+            max_flows_per_source: Some(5000),
+            new_flows_per_source_per_second: Some(700),
+        },
         forward: Forward::Neigh,
         datapath: Datapath::Tc,
     };
@@ -101,6 +108,19 @@ fn refused() {
             "spec.maxFlows: 2147483648 flows cannot be; write a power of two from 1 to 1073741824",
         ),
         (json!({"midflow": "rst"}), "spec.midflow: \"rst\" is unknown; write takeover, reset or drop"),
+        (json!({"fairness": {"fromPercent": 0}}), "spec.fairness.fromPercent: 0 per cent cannot be; write 1 to 100"),
+        (
+            json!({"fairness": {"fromPercent": 101}}),
+            "spec.fairness.fromPercent: 101 per cent cannot be; write 1 to 100",
+        ),
+        (
+            json!({"fairness": {"maxFlowsPerSource": 0}}),
+            "spec.fairness.maxFlowsPerSource: 0 flows cannot be; write 1 to 1073741824",
+        ),
+        (
+            json!({"fairness": {"newFlowsPerSourcePerSecond": -1}}),
+            "spec.fairness.newFlowsPerSourcePerSecond: -1 flows per second cannot be; write 1 to 1000000",
+        ),
         (json!({"forward": "xdp"}), "spec.forward: \"xdp\" is unknown; write auto, peer, neigh or stack"),
         (json!({"datapath": "xdp"}), "spec.datapath: \"xdp\" is not available yet; write auto or tc"),
         (json!({"datapath": "ebpf"}), "spec.datapath: \"ebpf\" is unknown; write auto or tc"),
@@ -119,6 +139,10 @@ fn told() {
         (
             json!({"timeouts": {"icmp": 5}}),
             "spec.timeouts.icmp: 5 seconds is short: RFC 5508 REQ-2 asks for at least 60",
+        ),
+        (
+            json!({"fairness": {"fromPercent": 100, "maxFlowsPerSource": 5}}),
+            "spec.fairness.fromPercent: 100 limits nobody, whatever the other numbers say",
         ),
         (json!({"maxFlows": 16_385}), "spec.maxFlows: 16385 is no power of two; 32768 is taken"),
         (

@@ -143,7 +143,7 @@ fn a_slot_used_again() {
     let config = config(&[11]);
     let (key, next) = (client(9, 4000), client(10, 5000));
     let mut strangers = 0;
-    for schedule in interleavings(REMOVER + 3, PACKET - 1) {
+    for schedule in interleavings(REMOVER + 4, PACKET - 1) {
         let mut table = Table::new(8);
         table.put(&key, EGRESS, (seen::ACK, seen::ACK), 100);
         let mut hit = None;

@@ -207,3 +207,69 @@ fn other_family_and_protocol() {
     assert!(table.index.keys().all(|key| key.dir == OUT || key.sport == 0));
     table.check_account();
 }
+
+/// From three quarters on a source that has most of a destination's ports gets only what is closed; others go on.
+#[test]
+fn a_source_keeps_to_its_share_of_ports() {
+    let config = Config { fair_from: 75, ..narrow(2000, 2099, &[11]) };
+    let mut table = Table::new(1000);
+    let hog = |n| client(9, n);
+    let mut opened = 0;
+    for n in 0..200 {
+        match attempt(&mut table, &config, &hog(n), u32::from(n)) {
+            Ok(_) => opened += 1,
+            Err(refused) => assert_eq!(refused.reason, Drop::SourceLimited),
+        }
+        // A vain search is remembered for a while, and for nobody else.
+        if n == 100 {
+            let again = attempt(&mut table, &config, &hog(n), u32::from(n)).unwrap_err();
+            assert_eq!(again, Refused { reason: Drop::SourceLimited, tries: 0 });
+        }
+        table.exhausted.clear();
+    }
+    assert_eq!((opened, table.limited), (75, 200 - 75 + 1));
+    for n in 0..12 {
+        assert!(attempt(&mut table, &config, &client(10 + n, 4000), 500).is_ok(), "{n}");
+    }
+    assert!(attempt(&mut table, &config, &Key { dport: 80, ..hog(1) }, 500).is_ok(), "another destination");
+    table.check_account();
+
+    // A flow that is closed, its own or another's, may be taken over.
+    let (key, slot) = table.index.iter().find(|(key, _)| key.dir == OUT && key.saddr == hog(0).saddr).unwrap();
+    let (key, slot) = (*key, table.slots[*slot]);
+    let reply = key.reply(slot.nat_addr, slot.word.port);
+    table.at(&key).unwrap().word.seen = seen::RST;
+    table.at(&reply).unwrap().word.seen = seen::RST;
+    let taken = (0..100).find_map(|n| {
+        table.exhausted.clear();
+        attempt(&mut table, &config, &hog(300 + n), 1000 + u32::from(n)).ok()
+    });
+    assert_eq!(taken.unwrap().port, slot.word.port);
+    assert!(table.find(&key).is_none());
+    table.check_account();
+}
+
+#[test]
+fn a_source_keeps_to_its_share_of_the_table() {
+    let config = Config { fair_from: 75, capacity: 100, ..config(&[11]) };
+    let mut table = Table::new(200);
+    let opened = (0..200).filter(|n| attempt(&mut table, &config, &client(9, *n), 0).is_ok()).count();
+    assert_eq!(opened, 75);
+    assert!((0..12).all(|n| attempt(&mut table, &config, &client(10 + n, 1), 0).is_ok()));
+    let refused = attempt(&mut table, &config, &client(9, 300), 0).unwrap_err();
+    assert_eq!(refused, Refused { reason: Drop::SourceLimited, tries: 0 });
+    table.check_account();
+}
+
+/// Charged once for a flow, at whatever address it gets its port.
+#[test]
+fn pace_counts_a_flow_once() {
+    let config = Config { fair_from: 1, source_rate: 1, ..narrow(2000, 2002, &[11, 12]) };
+    let mut table = Table::new(1000);
+    assert!(attempt(&mut table, &config, &client(9, 1), 0).is_ok());
+    table.pace = Some(0);
+    assert_eq!(attempt(&mut table, &config, &client(9, 2), 0).unwrap_err().reason, Drop::SourceLimited);
+    let own = table.find(&client(9, 1)).unwrap().nat_addr;
+    table.exhausted.insert(client(9, 3).reply(own, 0), 0);
+    assert!(attempt(&mut table, &config, &client(9, 3), 0).is_ok(), "the second address is not pressed");
+}

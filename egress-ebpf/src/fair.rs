@@ -1,0 +1,221 @@
+//! Who may open a flow, and the numbers that this depends on: global functions, for the sake of their stack.
+
+use egress_common::{
+    abi::{
+        family::{Address, Family, V4, V6},
+        flow::FlowKey,
+        usage::Pace,
+    },
+    nat::{
+        claim::EXHAUSTED_NS,
+        fair::{ALL, Account, Admission, Counts, Kind, Place, admit, charge, vain},
+    },
+};
+
+use crate::{
+    atomic, events,
+    maps::{A6, Maps, PACE, config},
+    store::Now,
+};
+
+/// A family with these functions. The flow in question stands in `Maps::wanted`.
+pub(crate) trait Fair: Maps {
+    /// Counts a flow that begins (1) or ends (-1).
+    fn account(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>, amount: i32);
+    /// What the flow may take; its source is charged for it if `first` is not 0.
+    fn admit_apart(first: u32) -> Admission;
+    /// It got nothing by this admission.
+    fn limited_apart(admission: Admission);
+}
+
+macro_rules! family {
+    ($family:ty, $account:ident, $admit:ident, $limited:ident) => {
+        impl Fair for $family {
+            #[inline(always)]
+            fn account(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>, amount: i32) {
+                $account(core::ptr::from_ref(key).cast_mut(), core::ptr::from_ref(reply).cast_mut(), amount);
+            }
+
+            #[inline(always)]
+            fn admit_apart(first: u32) -> Admission {
+                admission($admit(first))
+            }
+
+            #[inline(always)]
+            fn limited_apart(admission: Admission) {
+                $limited(number(admission));
+            }
+        }
+
+        /// See [`Fair::account`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $account(
+            key: *mut FlowKey<<$family as Family>::Addr>,
+            reply: *mut FlowKey<<$family as Family>::Addr>,
+            amount: i32,
+        ) -> u32 {
+            count::<$family>(key, reply, amount)
+        }
+
+        /// See [`Fair::admit_apart`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $admit(first: u32) -> u32 {
+            number(decide::<$family>(first))
+        }
+
+        /// See [`Fair::limited_apart`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $limited(admitted: u32) -> u32 {
+            refuse::<$family>(admission(admitted))
+        }
+    };
+}
+
+family!(V4, account4, admit4, limited4);
+family!(V6, account6, admit6, limited6);
+
+pub(crate) const fn number(admission: Admission) -> u32 {
+    match admission {
+        Admission::Open => 0,
+        Admission::Closed => 1,
+        Admission::Refused => 2,
+    }
+}
+
+pub(crate) const fn admission(number: u32) -> Admission {
+    match number {
+        0 => Admission::Open,
+        1 => Admission::Closed,
+        _ => Admission::Refused,
+    }
+}
+
+/// `USE4` or `USE6`.
+struct Used<F>(core::marker::PhantomData<F>);
+
+impl<F: Maps> Counts for Used<F> {
+    #[inline(always)]
+    fn all(&self) -> i32 {
+        // SAFETY: an aligned word of a map's element, volatile because other CPUs change it.
+        F::used(ALL).map_or(0, |cell| unsafe { (&raw const (*cell).first).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn at(&self, place: Place) -> i32 {
+        let (Some(first), Some(second)) = (F::used(place.first), F::used(place.second)) else { return 0 };
+        // SAFETY: as above.
+        let (first, second) =
+            unsafe { ((&raw const (*first).first).read_volatile(), (&raw const (*second).second).read_volatile()) };
+        if first < second { first } else { second }
+    }
+}
+
+#[inline(always)]
+fn count<F: Maps>(key: *const FlowKey<F::Addr>, reply: *const FlowKey<F::Addr>, amount: i32) -> u32 {
+    // SAFETY: the verifier holds callers of a global function to valid pointers or null.
+    let (Some(key), Some(reply), Some(config)) = (unsafe { key.as_ref() }, unsafe { reply.as_ref() }, config()) else {
+        return 0;
+    };
+    if let Some(all) = F::used(ALL) {
+        // SAFETY: an aligned word of the element.
+        unsafe { atomic::shift(&raw mut (*all).first, amount) };
+    }
+    let account = Account::new(&config.port_key, key, &reply.daddr);
+    for kind in [Kind::Source, Kind::Group, Kind::Pair] {
+        if !account.ports && kind != Kind::Source {
+            break;
+        }
+        let place = account.place(kind);
+        let (Some(first), Some(second)) = (F::used(place.first), F::used(place.second)) else { return 0 };
+        // SAFETY: as above.
+        unsafe {
+            atomic::shift(&raw mut (*first).first, amount);
+            atomic::shift(&raw mut (*second).second, amount);
+        }
+    }
+    0
+}
+
+#[inline(always)]
+fn decide<F: Maps>(first: u32) -> Admission {
+    let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return Admission::Open };
+    // SAFETY: the slot belongs to this CPU.
+    let [reply, key, ..] = unsafe { &*wanted };
+    if config.fair_from >= 100 {
+        return Admission::Open;
+    }
+    let account = Account::new(&config.port_key, key, &reply.daddr);
+    let now = Now::read(config);
+    let pace = || first == 0 || paced::<F>(&key.saddr, config.source_rate, now);
+    let admission = admit(config, key, &account, &Used::<F>(core::marker::PhantomData), pace);
+    if admission == Admission::Closed {
+        let vain = vain(reply, &key.saddr);
+        // SAFETY: the pointer is of a map element; the value is one word.
+        if F::exhausted().get_ptr(vain).is_some_and(|until| unsafe { until.read_volatile() } > now.ns) {
+            return Admission::Refused;
+        }
+    }
+    admission
+}
+
+/// Charges a source for a flow, if it may open one.
+#[inline(always)]
+fn paced<F: Family>(source: &F::Addr, rate: u32, now: Now) -> bool {
+    if rate == 0 {
+        return true;
+    }
+    let Some(pace) = pace::<F>(source, now) else { return true };
+    // SAFETY: an aligned word of the element; two CPUs that charge at the same time charge once, which is close enough.
+    unsafe {
+        let paid = &raw mut (*pace).paid_until;
+        match charge(paid.read_volatile(), now.ns, rate) {
+            Some(until) => {
+                paid.write_volatile(until);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The element of a source, made if there is none.
+#[inline(always)]
+fn pace<F: Family>(source: &F::Addr, now: Now) -> Option<*mut Pace> {
+    let (high, low) = source.lanes();
+    let words = if F::V6 { [high, low] } else { [0, 0xffff_0000 | high << 32] };
+    // SAFETY: as large, and only bytes.
+    let key: A6 = unsafe { core::mem::transmute(words) };
+    if let Some(pace) = PACE.get_ptr_mut(key) {
+        return Some(pace);
+    }
+    // Not zero: for that the compiler calls memset, for which there is no stack.
+    let _ = PACE.insert(key, Pace { paid_until: now.ns, told: 0, pad: 0 }, 0);
+    PACE.get_ptr_mut(key)
+}
+
+#[inline(always)]
+fn refuse<F: Maps>(admission: Admission) -> u32 {
+    let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return 0 };
+    // SAFETY: the slot belongs to this CPU.
+    let [reply, key, ..] = unsafe { &*wanted };
+    let now = Now::read(config);
+    if admission == Admission::Closed {
+        let vain = vain(reply, &key.saddr);
+        // Without room for it the next packet searches again, which is slower and not wrong.
+        let _ = F::exhausted().insert(vain, now.ns + EXHAUSTED_NS, 0);
+    }
+    if let Some(pace) = pace::<F>(&key.saddr, now) {
+        // SAFETY: as in `paced`.
+        unsafe {
+            let told = &raw mut (*pace).told;
+            if told.read_volatile() != now.s {
+                told.write_volatile(now.s);
+                events::limited::<F>(key, now.s);
+            }
+        }
+    }
+    0
+}
