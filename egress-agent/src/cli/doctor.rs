@@ -125,7 +125,7 @@ fn agent(status: Option<&Status>) -> Check {
 
 fn table(pins: &Pins, status: Option<&Status>) -> Check {
     let size = status.map_or("", |status| status.table.as_str());
-    match stats::read(pins) {
+    match stats::read(pins, None) {
         Ok(stats) => {
             let (flows, capacity) = (stats.table.flows, stats.table.capacity);
             let full = flows >= u64::from(capacity);

@@ -37,7 +37,7 @@ enum Command {
     /// List the flows
     Flows(Look),
     /// Show counters, drops by reason and the use of the flow table
-    Stats(Look),
+    Stats(Statistics),
     /// Check whether packets can pass; exit code 0 only if they can
     Doctor(Look),
     /// Take the programs away and forget all flows
@@ -58,6 +58,15 @@ struct Look {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
+}
+
+#[derive(Args)]
+struct Statistics {
+    #[command(flatten)]
+    look: Look,
+    /// Also the N destinations with most ports in use and the N sources with most flows
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
+    top: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

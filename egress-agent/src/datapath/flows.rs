@@ -166,7 +166,7 @@ fn flow<F: Readable>(key: &FlowKey<F::Addr>, out: &FlowValue<F>, back: Option<&F
     }
 }
 
-fn protocol(number: u8) -> String {
+pub(super) fn protocol(number: u8) -> String {
     let name = match number {
         proto::ICMP => "icmp",
         proto::TCP => "tcp",

@@ -17,6 +17,7 @@ pub mod size;
 pub mod stats;
 pub mod sys;
 pub mod tables;
+pub mod top;
 
 use egress_common::abi::config::Config;
 use nix::time::{ClockId, clock_gettime};

@@ -10,7 +10,12 @@ use egress_common::{
 };
 use serde::Serialize;
 
-use super::{flows::walk, pins::Pins, tables::Tables};
+use super::{
+    flows::walk,
+    pins::Pins,
+    tables::Tables,
+    top::{Tally, Top},
+};
 
 /// Everything that is counted about a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +28,9 @@ pub struct Stats {
     pub drops: BTreeMap<&'static str, u64>,
     /// Use of the flow table.
     pub table: Table,
+    /// The largest users, if they are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<Top>,
 }
 
 /// Use of the flow table.
@@ -40,8 +48,8 @@ pub struct Table {
     pub capacity: u32,
 }
 
-/// Reads the counters of a gateway.
-pub fn read(pins: &Pins) -> Result<Stats> {
+/// Reads the counters of a gateway, and so many of its largest users.
+pub fn read(pins: &Pins, top: Option<usize>) -> Result<Stats> {
     let tables = Tables::open(pins)?;
     let mut drops = [0; DROPS];
     for cpu in tables.drops.get(&0, 0).context("read map DROPS")?.iter() {
@@ -52,13 +60,34 @@ pub fn read(pins: &Pins) -> Result<Stats> {
         add(&mut counters, words::<Counters, COUNTERS>(cpu));
     }
     let (mut ipv4, mut ipv6) = (0, 0);
-    walk::<V4>(pins, |key, _| ipv4 += u64::from(key.dir == OUT))?;
-    walk::<V6>(pins, |key, _| ipv6 += u64::from(key.dir == OUT))?;
+    let (mut tally4, mut tally6) = (Tally::<V4>::default(), Tally::<V6>::default());
+    walk::<V4>(pins, |key, value| {
+        ipv4 += u64::from(key.dir == OUT);
+        if top.is_some() {
+            tally4.add(key, value);
+        }
+    })?;
+    walk::<V6>(pins, |key, value| {
+        ipv6 += u64::from(key.dir == OUT);
+        if top.is_some() {
+            tally6.add(key, value);
+        }
+    })?;
+    let top = match top {
+        Some(most) => {
+            let (config, mut top) = (tables.config()?, Top::default());
+            tally4.rank(&config, most, &mut top);
+            tally6.rank(&config, most, &mut top);
+            Some(top)
+        }
+        None => None,
+    };
     Ok(Stats {
         id: pins.id.clone(),
         counters: Counter::ALL.iter().map(|c| c.name()).zip(counters).collect(),
         drops: Drop::ALL.iter().map(|d| d.name()).zip(drops).collect(),
         table: Table { flows: ipv4 + ipv6, ipv4, ipv6, capacity: tables.capacity(pins)? },
+        top,
     })
 }
 
