@@ -1,5 +1,7 @@
 //! Who may open a flow, and the numbers that this depends on: global functions, for the sake of their stack.
 
+use core::marker::PhantomData;
+
 use egress_common::{
     abi::{
         family::{Address, Family, V4, V6},
@@ -8,7 +10,7 @@ use egress_common::{
     },
     nat::{
         claim::EXHAUSTED_NS,
-        fair::{ALL, Account, Admission, Counts, Kind, Place, admit, charge, vain},
+        fair::{ALL, Account, Admission, Counts, Kind, Place, admit, charge, spent, vain},
     },
 };
 
@@ -24,12 +26,12 @@ pub(crate) trait Fair: Maps {
     fn account(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>, amount: i32);
     /// What the flow may take; its source is charged for it if `first` is not 0.
     fn admit_apart(first: u32) -> Admission;
-    /// It got nothing by this admission.
-    fn limited_apart(admission: Admission);
+    /// It got nothing by this admission, see `FlowStore::in_vain`.
+    fn in_vain_apart(admission: Admission) -> bool;
 }
 
 macro_rules! family {
-    ($family:ty, $account:ident, $admit:ident, $limited:ident) => {
+    ($family:ty, $account:ident, $admit:ident, $in_vain:ident) => {
         impl Fair for $family {
             #[inline(always)]
             fn account(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>, amount: i32) {
@@ -42,8 +44,8 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn limited_apart(admission: Admission) {
-                $limited(number(admission));
+            fn in_vain_apart(admission: Admission) -> bool {
+                $in_vain(number(admission)) != 0
             }
         }
 
@@ -65,17 +67,17 @@ macro_rules! family {
             number(decide::<$family>(first))
         }
 
-        /// See [`Fair::limited_apart`].
+        /// See [`Fair::in_vain_apart`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $limited(admitted: u32) -> u32 {
-            refuse::<$family>(admission(admitted))
+        extern "C" fn $in_vain(admitted: u32) -> u32 {
+            remember::<$family>(admission(admitted))
         }
     };
 }
 
-family!(V4, account4, admit4, limited4);
-family!(V6, account6, admit6, limited6);
+family!(V4, account4, admit4, in_vain4);
+family!(V6, account6, admit6, in_vain6);
 
 pub(crate) const fn number(admission: Admission) -> u32 {
     match admission {
@@ -94,7 +96,7 @@ pub(crate) const fn admission(number: u32) -> Admission {
 }
 
 /// `USE4` or `USE6`.
-struct Used<F>(core::marker::PhantomData<F>);
+struct Used<F>(PhantomData<F>);
 
 impl<F: Maps> Counts for Used<F> {
     #[inline(always)]
@@ -150,7 +152,7 @@ fn decide<F: Maps>(first: u32) -> Admission {
     let account = Account::new(&config.port_key, key, &reply.daddr);
     let now = Now::read(config);
     let pace = || first == 0 || paced::<F>(&key.saddr, config.source_rate, now);
-    let admission = admit(config, key, &account, &Used::<F>(core::marker::PhantomData), pace);
+    let admission = admit(config, key, &account, &Used::<F>(PhantomData), pace);
     if admission == Admission::Closed {
         let vain = vain(reply, &key.saddr);
         // SAFETY: the pointer is of a map element; the value is one word.
@@ -197,15 +199,28 @@ fn pace<F: Family>(source: &F::Addr, now: Now) -> Option<*mut Pace> {
 }
 
 #[inline(always)]
-fn refuse<F: Maps>(admission: Admission) -> u32 {
+fn remember<F: Maps>(admission: Admission) -> u32 {
     let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return 0 };
     // SAFETY: the slot belongs to this CPU.
     let [reply, key, ..] = unsafe { &*wanted };
     let now = Now::read(config);
-    if admission == Admission::Closed {
-        let vain = vain(reply, &key.saddr);
+    let mut memory = FlowKey { dport: 0, ..*reply };
+    match admission {
+        Admission::Open => {
+            let account = Account::new(&config.port_key, key, &reply.daddr);
+            if !spent(config, key, &account, &Used::<F>(PhantomData)) {
+                return 0;
+            }
+        }
+        Admission::Closed => memory = vain(reply, &key.saddr),
+        Admission::Refused => {}
+    }
+    if admission != Admission::Refused {
         // Without room for it the next packet searches again, which is slower and not wrong.
-        let _ = F::exhausted().insert(vain, now.ns + EXHAUSTED_NS, 0);
+        let _ = F::exhausted().insert(memory, now.ns + EXHAUSTED_NS, 0);
+    }
+    if admission == Admission::Open {
+        return 1;
     }
     if let Some(pace) = pace::<F>(&key.saddr, now) {
         // SAFETY: as in `paced`.
@@ -217,5 +232,5 @@ fn refuse<F: Maps>(admission: Admission) -> u32 {
             }
         }
     }
-    0
+    u32::from(admission == Admission::Closed)
 }

@@ -14,7 +14,6 @@ use egress_common::{
         state::{known, refutes_reset},
     },
     nat::{
-        claim::EXHAUSTED_NS,
         fair::Admission,
         store::{FlowStore, Half, Insert},
     },
@@ -247,8 +246,14 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     }
 
     #[inline(always)]
-    fn limited(&mut self, _reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, admission: Admission) {
-        F::limited_apart(admission);
+    fn in_vain(
+        &mut self,
+        _config: &Config,
+        _reply: &FlowKey<F::Addr>,
+        _key: &FlowKey<F::Addr>,
+        admission: Admission,
+    ) -> bool {
+        F::in_vain_apart(admission)
     }
 
     #[inline(always)]
@@ -290,12 +295,6 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     fn exhausted(&self, reply: &FlowKey<F::Addr>) -> bool {
         // SAFETY: the pointer is of a map element; the value is one word.
         F::exhausted().get_ptr(reply).is_some_and(|until| unsafe { until.read_volatile() } > self.now.ns)
-    }
-
-    #[inline(always)]
-    fn remember_exhausted(&mut self, reply: &FlowKey<F::Addr>) {
-        // Without room for it the next packet searches again, which is slower and not wrong.
-        let _ = F::exhausted().insert(reply, self.now.ns + EXHAUSTED_NS, 0);
     }
 }
 

@@ -76,6 +76,8 @@ pub struct Refused {
     pub reason: Drop,
     /// Ports that were tried; none if all were found taken a moment ago.
     pub tries: u32,
+    /// Nothing is tried for some time: there is none to be found.
+    pub spent: bool,
 }
 
 /// Opens the flow of a packet with the outbound `key` that showed `seen`; `now` in seconds of the datapath's clock.
@@ -90,7 +92,7 @@ pub fn open<F: Pool, S: FlowStore<F>>(
     let (pool, _) = F::egress(config);
     let mut not = None;
     let mut tries = 0;
-    let mut limited = false;
+    let (mut limited, mut spent) = (false, false);
     for _ in 0..ADDRESSES {
         let Some(index) = store.choose(config, &key.saddr, not) else { break };
         let first = not.is_none();
@@ -102,34 +104,30 @@ pub fn open<F: Pool, S: FlowStore<F>>(
         }
         let admission = store.admit(config, &reply, key, first);
         if admission == Admission::Refused {
-            store.limited(&reply, key, admission);
-            return Err(Refused { reason: Drop::SourceLimited, tries });
+            store.in_vain(config, &reply, key, admission);
+            return Err(Refused { reason: Drop::SourceLimited, tries, spent: false });
         }
         let (found, tried) = store.search(config, &mut reply, key, admission, now);
         tries += tried;
         match found {
             Insert::Done => return forward(store, key, &reply, seen, now, tries),
-            Insert::Full => return Err(Refused { reason: Drop::TableFull, tries }),
+            Insert::Full => return Err(Refused { reason: Drop::TableFull, tries, spent: false }),
             // Another CPU opens this very flow: without ports there is nothing else to claim for it.
             Insert::Exists if tried == 1 && store.get(&reply).is_some_and(|half| belongs::<F>(&half, key)) => {
                 return adopt(store, key, tries);
             }
             Insert::Exists => {}
         }
+        limited |= admission == Admission::Closed;
         reply.dport = 0;
-        if admission == Admission::Closed {
-            limited = true;
-            store.limited(&reply, key, admission);
-        } else {
-            store.remember_exhausted(&reply);
-        }
+        spent |= store.in_vain(config, &reply, key, admission);
     }
     let reason = match not {
         None => Drop::NoEgressAddress,
         Some(_) if limited => Drop::SourceLimited,
         Some(_) => Drop::PortsExhausted,
     };
-    Err(Refused { reason, tries })
+    Err(Refused { reason, tries, spent })
 }
 
 /// Claims the first free one of the ports that are tried for the flow with the outbound `key`, and leaves it in `reply`; how
@@ -193,7 +191,7 @@ fn forward<F: Pool, S: FlowStore<F>>(
         }
         Insert::Full => {
             store.remove(reply);
-            Err(Refused { reason: Drop::TableFull, tries })
+            Err(Refused { reason: Drop::TableFull, tries, spent: false })
         }
         Insert::Exists => {
             store.remove(reply);
@@ -209,7 +207,7 @@ fn adopt<F: Family, S: FlowStore<F>>(store: &S, key: &FlowKey<F::Addr>, tries: u
         Some(winner) if !winner.word.dying() => {
             Ok(Opened { nat_addr: winner.nat_addr, port: winner.word.port, tries, adopted: true })
         }
-        _ => Err(Refused { reason: Drop::FlowBusy, tries }),
+        _ => Err(Refused { reason: Drop::FlowBusy, tries, spent: false }),
     }
 }
 

@@ -9,7 +9,7 @@
 use crate::{
     abi::{config::Config, family::Address, flow::FlowKey, usage::WIDTH},
     ecmp::hash::{mix, siphash},
-    nat::port::{has_ports, range},
+    nat::port::{TRIES, has_ports, range},
 };
 
 /// What is counted.
@@ -131,6 +131,15 @@ pub fn admit<A: Address>(
         return Admission::Closed;
     }
     Admission::Open
+}
+
+/// Whether so few ports of a group are free that less than one of those that are tried for a flow can be expected to be: then
+/// a search that found none is worth remembering. With more of them the next one may well find one.
+#[inline(always)]
+pub fn spent<A: Address>(config: &Config, key: &FlowKey<A>, account: &Account, counts: &impl Counts) -> bool {
+    let (min, max) = range(config, key.proto);
+    let span = max.saturating_sub(min) + 1;
+    !account.ports || free(counts.at(account.place(Kind::Group)), span) <= span / TRIES
 }
 
 /// Whether so many of `room` are `from` per cent or more. 100: never.

@@ -81,9 +81,16 @@ pub trait FlowStore<F: Family> {
     /// What the flow with the outbound `key` may take at the egress address in `reply`, see [`super::fair::admit`]; its source
     /// is charged for the `first` address only.
     fn admit(&mut self, config: &Config, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, first: bool) -> Admission;
-    /// The flow got nothing by this admission: tells of it, and remembers a vain search for closed flows for
-    /// [`super::claim::EXHAUSTED_NS`].
-    fn limited(&mut self, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, admission: Admission);
+    /// The flow got nothing by this admission; `reply` has port 0. Tells of a source that is limited, and remembers a search for
+    /// [`super::claim::EXHAUSTED_NS`] if the next would be in vain too, see [`super::fair::spent`] and [`super::fair::vain`];
+    /// whether it did.
+    fn in_vain(
+        &mut self,
+        config: &Config,
+        reply: &FlowKey<F::Addr>,
+        key: &FlowKey<F::Addr>,
+        admission: Admission,
+    ) -> bool;
     /// A flow begins: both halves are in the table.
     fn begun(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>);
     /// A flow ends: both halves are marked and about to be removed. Once for each flow that began.
@@ -92,6 +99,4 @@ pub trait FlowStore<F: Family> {
     fn reclaim(&mut self, reply: &FlowKey<F::Addr>, now: u32) -> bool;
     /// Whether all ports of an egress address towards a destination were found taken a moment ago; `reply` has port 0.
     fn exhausted(&self, reply: &FlowKey<F::Addr>) -> bool;
-    /// Remembers that for [`super::claim::EXHAUSTED_NS`].
-    fn remember_exhausted(&mut self, reply: &FlowKey<F::Addr>);
 }

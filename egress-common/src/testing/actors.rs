@@ -23,7 +23,7 @@ use crate::{
     },
     nat::{
         claim::EXHAUSTED_NS,
-        fair::{Account, Admission, admit, vain},
+        fair::{Account, Admission, admit, spent, vain},
         store::{FlowStore, Half, Insert},
     },
 };
@@ -211,20 +211,23 @@ impl FlowStore<F> for Cpu<'_, '_> {
         })
     }
 
-    fn limited(&mut self, reply: &FlowKey4, key: &FlowKey4, admission: Admission) {
+    fn in_vain(&mut self, config: &Config, reply: &FlowKey4, key: &FlowKey4, admission: Admission) -> bool {
         self.step(|table| {
-            table.limited += 1;
-            if admission == Admission::Closed {
-                table.exhausted.insert(vain(reply, &key.saddr), EXHAUSTED_NS);
-            }
-        });
+            let account = Account::new(&config.port_key, key, &reply.daddr);
+            let memory = match admission {
+                Admission::Open => {
+                    Some(*reply).filter(|_| spent(config, key, &account, &Scan { table, secret: &config.port_key }))
+                }
+                Admission::Closed => Some(vain(reply, &key.saddr)),
+                Admission::Refused => None,
+            };
+            table.limited += u32::from(admission != Admission::Open);
+            table.exhausted.extend(memory.map(|key| (key, EXHAUSTED_NS)));
+            memory.is_some()
+        })
     }
 
     fn exhausted(&self, reply: &FlowKey4) -> bool {
         self.step(|table| table.exhausted.contains_key(reply))
-    }
-
-    fn remember_exhausted(&mut self, reply: &FlowKey4) {
-        self.step(|table| table.exhausted.insert(*reply, EXHAUSTED_NS));
     }
 }

@@ -240,3 +240,15 @@ fn a_vain_search_is_its_sources_own() {
     assert!((0..1000).all(|source| of(source).zone != 0 && of(source) != reply));
     assert_ne!(of(1), of(2));
 }
+
+/// At 98.4 % of 56,320 ports one of 64 tries finds a free one; narrow ranges are tried whole.
+#[test]
+fn a_search_is_remembered_only_where_the_next_would_be_in_vain_too() {
+    for (span, most) in [(56_320, 880), (256, 4), (64, 1), (63, 0), (1, 0)] {
+        let config = Config { port_min: 1000, port_max: (999 + span) as u16, ..config(&[11]) };
+        let key = key(1, 1, 1);
+        let account = Account::new(&config.port_key, &key, &EGRESS);
+        let at = |free: i32| spent(&config, &key, &account, &Given { all: 0, source: 0, group: span - free, pair: 0 });
+        assert!(at(most) && at(0) && at(-1) && !at(most + 1), "{span}");
+    }
+}

@@ -72,7 +72,7 @@ fn ports_are_per_destination() {
 #[test]
 fn no_address() {
     let refused = attempt(&mut Table::new(8), &config(&[]), &client(9, 1), 0).unwrap_err();
-    assert_eq!(refused, Refused { reason: Drop::NoEgressAddress, tries: 0 });
+    assert_eq!(refused, Refused { reason: Drop::NoEgressAddress, tries: 0, spent: false });
 }
 
 /// At whatever insert the table fills up, nothing of the flow stays.
@@ -87,7 +87,7 @@ fn full_table() {
             let fits = usize::from(n) * 2 + 2 <= room;
             assert_eq!(
                 outcome.map(|_| ()),
-                if fits { Ok(()) } else { Err(Refused { reason: Drop::TableFull, tries: 1 }) }
+                if fits { Ok(()) } else { Err(Refused { reason: Drop::TableFull, tries: 1, spent: false }) }
             );
         }
         assert_eq!(table.index.len(), room / 2 * 2);
@@ -110,12 +110,12 @@ fn exhaustion() {
 
     table.exhausted.clear();
     let refused = attempt(&mut table, &config, &key(6), 0).unwrap_err();
-    assert_eq!(refused, Refused { reason: Drop::PortsExhausted, tries: ADDRESSES * 3 });
+    assert_eq!(refused, Refused { reason: Drop::PortsExhausted, tries: ADDRESSES * 3, spent: true });
     let remembered = [first, second].map(|egress| key(6).reply(egress, 0));
     assert!(table.exhausted.len() == 2 && remembered.iter().all(|reply| table.exhausted.contains_key(reply)));
 
     let again = attempt(&mut table, &config, &key(7), 0).unwrap_err();
-    assert_eq!(again, Refused { reason: Drop::PortsExhausted, tries: 0 }, "found taken a moment ago");
+    assert_eq!(again, Refused { reason: Drop::PortsExhausted, tries: 0, spent: false }, "found taken a moment ago");
     assert!(attempt(&mut table, &config, &Key { dport: 80, ..key(8) }, 0).is_ok(), "another destination has its ports");
     table.check_account();
 }
@@ -223,7 +223,7 @@ fn a_source_keeps_to_its_share_of_ports() {
         // A vain search is remembered for a while, and for nobody else.
         if n == 100 {
             let again = attempt(&mut table, &config, &hog(n), u32::from(n)).unwrap_err();
-            assert_eq!(again, Refused { reason: Drop::SourceLimited, tries: 0 });
+            assert_eq!(again, Refused { reason: Drop::SourceLimited, tries: 0, spent: false });
         }
         table.exhausted.clear();
     }
@@ -257,7 +257,7 @@ fn a_source_keeps_to_its_share_of_the_table() {
     assert_eq!(opened, 75);
     assert!((0..12).all(|n| attempt(&mut table, &config, &client(10 + n, 1), 0).is_ok()));
     let refused = attempt(&mut table, &config, &client(9, 300), 0).unwrap_err();
-    assert_eq!(refused, Refused { reason: Drop::SourceLimited, tries: 0 });
+    assert_eq!(refused, Refused { reason: Drop::SourceLimited, tries: 0, spent: false });
     table.check_account();
 }
 

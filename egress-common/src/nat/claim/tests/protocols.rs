@@ -39,9 +39,9 @@ fn bare_protocols_share_nothing() {
 
         table.exhausted.clear();
         let third = attempt(&mut table, &config, &bare(13, number), 0).unwrap_err();
-        assert_eq!(third, Refused { reason: Drop::PortsExhausted, tries: ADDRESSES });
+        assert_eq!(third, Refused { reason: Drop::PortsExhausted, tries: ADDRESSES, spent: true });
         let again = attempt(&mut table, &config, &bare(13, number), 0).unwrap_err();
-        assert_eq!(again, Refused { reason: Drop::PortsExhausted, tries: 0 }, "found taken a moment ago");
+        assert_eq!(again, Refused { reason: Drop::PortsExhausted, tries: 0, spent: false }, "found taken a moment ago");
         assert_eq!(table.index.len(), 4);
 
         let elsewhere = Key { daddr: [1, 1, 1, 2], ..bare(13, number) };
@@ -56,7 +56,7 @@ fn bare_with_one_address() {
     let (mut table, config) = (Table::new(64), config(&[11]));
     assert!(attempt(&mut table, &config, &bare(9, GRE), 0).is_ok());
     let second = attempt(&mut table, &config, &bare(10, GRE), 0).unwrap_err();
-    assert_eq!(second, Refused { reason: Drop::PortsExhausted, tries: 1 });
+    assert_eq!(second, Refused { reason: Drop::PortsExhausted, tries: 1, spent: true });
 }
 
 /// However long ago the first host spoke: only what expires makes room, since no packet says that it ended.
