@@ -31,6 +31,18 @@ pub enum Verdict {
     Other(u32),
 }
 
+impl Verdict {
+    /// By its number.
+    pub const fn of(number: u32) -> Self {
+        match number {
+            0 => Self::Ok,
+            2 => Self::Shot,
+            7 => Self::Redirect,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
@@ -84,12 +96,6 @@ impl<'lab> Program<'lab> {
         };
         let result = self.program.test_run(options).context("run the program")?;
         out.truncate(result.data_size_out as usize);
-        let verdict = match result.return_value {
-            0 => Verdict::Ok,
-            2 => Verdict::Shot,
-            7 => Verdict::Redirect,
-            other => Verdict::Other(other),
-        };
-        Ok(Ran { verdict, frame: out })
+        Ok(Ran { verdict: Verdict::of(result.return_value), frame: out })
     }
 }

@@ -15,14 +15,14 @@ use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
 use egress_common::abi::family::{self, Address, V4, V6};
 use egress_common::abi::flow::{FlowKey, FlowValue, IN, OUT};
-use egress_common::nat::port::TRIES;
+use egress_common::nat::{fair::ALL, port::TRIES};
 use egress_tests::gateway::Agent;
 use egress_tests::packet::{build, proto};
 use egress_tests::{Family, Lab, LabConfig, skip};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::rig::{CLUSTER, FOLLOW, Files, GATEWAY, NEEDS, map, pins, stat};
+use crate::rig::{CLUSTER, FOLLOW, Files, GATEWAY, NEEDS, map, pins, stat, used};
 
 /// Ports of the narrow range.
 const PORTS: u64 = 256;
@@ -144,6 +144,8 @@ fn two_cpus_never_claim_the_same_port() -> Result<()> {
         assert_eq!(stat(&lab, created)? - before.0, 2 * 16 * 180);
         println!("{family:?}: {} ports tried for {} flows", stat(&lab, tries)? - before.1, 2 * 16 * 180);
         assert_eq!((stat(&lab, drops)?, stat(&lab, "drops/flow_busy")?), (before.2, 0));
+        let map = if family == Family::V4 { "USE4" } else { "USE6" };
+        assert_eq!(used(&lab, map)?.get(&ALL, 0)?.first, 2 * 16 * 180, "counted once by one of the two");
 
         used_up(&lab, &agent, family, &frames)?;
     }

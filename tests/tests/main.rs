@@ -25,6 +25,7 @@ mod midflow;
 mod own;
 mod path_mtu;
 mod policy;
+mod pressure;
 mod protocols;
 mod quotes;
 mod refusals;

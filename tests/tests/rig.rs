@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
-use egress_common::abi::{config::Config, layout};
+use egress_common::abi::{config::Config, layout, usage::Cell};
 use egress_tests::gateway::{Agent, AgentOptions};
 use egress_tests::system::Netns;
 use egress_tests::traffic::{Call, PATIENCE, udp};
@@ -174,6 +174,11 @@ pub(crate) fn change_config(lab: &Lab, change: impl Fn(&mut Config)) -> Result<(
         map.set(slot, config, 0)?;
     }
     Ok(())
+}
+
+/// How much of a family's table and ports is counted as used, `USE4` or `USE6`.
+pub(crate) fn used(lab: &Lab, name: &str) -> Result<Array<MapData, Cell>> {
+    Ok(Map::Array(MapData::from_pin(map(lab, name)?)?).try_into()?)
 }
 
 /// Sends one datagram and returns whom the server saw it from; no answer is waited for.
