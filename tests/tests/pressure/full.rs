@@ -9,6 +9,11 @@ use super::agent;
 use super::runs::{Frame, Programs, Ran};
 use crate::rig::{FOLLOW, NEEDS, change_config, flows, stat};
 
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
+
 /// Ports of the product's range.
 const PORTS: usize = 56_320;
 
@@ -64,7 +69,8 @@ fn at_ninety_per_cent_new_flows_get_a_port() -> Result<()> {
     Ok(())
 }
 
-/// Whoever came first stays, in the table and at its port, however many want its place.
+/// Whoever came first stays, in the table and at its port, however many want its place: also a connection that its server has
+/// closed and the Pod has not, idle for long.
 #[test]
 fn no_living_flow_gives_way() -> Result<()> {
     if skip(NEEDS) {
@@ -73,14 +79,18 @@ fn no_living_flow_gives_way() -> Result<()> {
     let lab = Lab::build(LabConfig::default())?;
     for (spec, room, reason) in [
         ("{maxFlows: 1024, fairness: {fromPercent: 100}}", 1024, "table_full"),
-        ("{portRange: {min: 2000, max: 2255}, fairness: {fromPercent: 100}}", 256, "ports_exhausted"),
-        ("{portRange: {min: 2000, max: 2255}}", 256, "ports_exhausted"),
+        (
+            "{timeouts: {tcpOpening: 1000}, portRange: {min: 2000, max: 2255}, fairness: {fromPercent: 100}}",
+            256,
+            "ports_exhausted",
+        ),
+        ("{timeouts: {tcpOpening: 1000}, portRange: {min: 2000, max: 2255}}", 256, "ports_exhausted"),
     ] {
         let _agent = agent(&lab, spec)?;
         let programs = Programs::open(&lab)?;
         for family in Family::BOTH {
             let far = lab.far.addr(family);
-            let mut frame = Frame::new(lab.client("pod1")?.addr(family), far, None, false);
+            let mut frame = Frame::new(lab.client("pod1")?.addr(family), far, Some(SYN), false);
             lab.gateway.ns.run(|| programs.warm_up(frame.ports(1, 1)))??;
             let mine = || -> Result<Vec<_>> {
                 let all = flows(&lab)?.into_iter().filter(|it| it.remote == far);
@@ -103,6 +113,14 @@ fn no_living_flow_gives_way() -> Result<()> {
             }
             let there = mine()?;
             ensure!(there.len() == whole, "{family:?} {spec}: {} of {whole}", there.len());
+            let mut end = Frame::new(far, lab.gateway.addr(family), Some(FIN | ACK), true);
+            lab.gateway.ns.run(|| {
+                there.iter().try_for_each(|(_, _, from, to)| {
+                    ensure!(programs.inward(end.ports(from.unwrap_or_default(), to.port()))?.sent());
+                    Ok(())
+                })
+            })??;
+            change_config(&lab, |config| config.clock_offset_ns += 1_000_000_000_000)?;
             lab.gateway.ns.run(|| open(&programs, &mut frame, 10_000..12_000))??;
             ensure!(mine()? == there, "{family:?} {spec}: flows were taken away");
             ensure!(stat(&lab, &format!("drops/{reason}"))? >= before + 2000, "{reason}");
@@ -124,8 +142,8 @@ fn closed_flows_make_room_in_a_crowded_table() -> Result<()> {
         let far = lab.far.addr(family);
         let closed = |name: &str, ports: std::ops::Range<u16>| -> Result<()> {
             let pod = lab.client(name)?.addr(family);
-            let mut syn = Frame::new(pod, far, Some(2), false);
-            let mut reset = Frame::new(pod, far, Some(4), false);
+            let mut syn = Frame::new(pod, far, Some(SYN), false);
+            let mut reset = Frame::new(pod, far, Some(RST), false);
             lab.gateway.ns.run(|| {
                 ports.into_iter().try_for_each(|port| {
                     ensure!(programs.out(syn.ports(port, 9))?.sent() && programs.out(reset.ports(port, 9))?.sent());
@@ -133,7 +151,7 @@ fn closed_flows_make_room_in_a_crowded_table() -> Result<()> {
                 })
             })?
         };
-        let mut first = Frame::new(lab.client("pod1")?.addr(family), far, Some(2), false);
+        let mut first = Frame::new(lab.client("pod1")?.addr(family), far, Some(SYN), false);
         lab.gateway.ns.run(|| programs.warm_up(first.ports(1, 1)))??;
         let count = || Ok::<_, anyhow::Error>(flows(&lab)?.iter().filter(|it| it.remote == far).count());
         closed("pod1", 1000..1700)?;
