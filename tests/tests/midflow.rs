@@ -32,10 +32,10 @@ struct Connection {
 
 impl Connection {
     /// Opens one that has carried something in both directions.
-    fn open(lab: &Lab, family: Family) -> Result<Self> {
+    fn open(lab: &Lab, family: Family, port: u16) -> Result<Self> {
         let at = SocketAddr::new(lab.far.addr(family), PORT);
         let listener = lab.far.ns.run(|| TcpListener::bind(at))??;
-        let client = tcp::connect_in(&lab.client("pod1")?.ns, Call::to(at.ip(), at.port()))?;
+        let client = tcp::connect_in(&lab.client("pod1")?.ns, Call::to(at.ip(), at.port()).from_port(port))?;
         let (server, _) = listener.accept()?;
         server.set_read_timeout(Some(PATIENCE))?;
         // What was not heard is not said again after the end.
@@ -88,9 +88,10 @@ fn ensure_silence(mut stream: &TcpStream, came: impl Fn() -> Result<bool>) -> Re
     }
 }
 
-/// Opens a connection of each family and lets their flows end of idleness.
-fn outlived(lab: &Lab) -> Result<Vec<Connection>> {
-    let all = Family::BOTH.into_iter().map(|family| Connection::open(lab, family)).collect::<Result<Vec<_>>>()?;
+/// Opens a connection of each family from this port, which is one of the gateway's range, and lets their flows end of idleness.
+fn outlived(lab: &Lab, port: u16) -> Result<Vec<Connection>> {
+    let open = |family| Connection::open(lab, family, port);
+    let all = Family::BOTH.into_iter().map(open).collect::<Result<Vec<_>>>()?;
     change_config(lab, |config| config.clock_offset_ns += 7_441 * 1_000_000_000)?;
     eventually("idle flows end", FOLLOW, || {
         Ok(all.iter().map(|it| it.flow(lab)).collect::<Result<Vec<_>>>()?.iter().all(Option::is_none))
@@ -112,11 +113,11 @@ fn a_connection_that_outlived_its_flow() -> Result<()> {
     let _agent = Agent::start(&lab, files.options())?;
     let outside = lab.capture_external()?;
 
-    for it in outlived(&lab)? {
+    for it in outlived(&lab, 4001)? {
         ensure_reset(&it.client).with_context(|| format!("reset, the {:?} client speaks", it.family))?;
         ensure_reset(&it.server).with_context(|| format!("reset, the {:?} server speaks", it.family))?;
     }
-    for it in outlived(&lab)? {
+    for it in outlived(&lab, 4002)? {
         ensure_reset(&it.server).with_context(|| format!("reset, the {:?} server speaks first", it.family))?;
         ensure_reset(&it.client).with_context(|| format!("reset, the {:?} client speaks then", it.family))?;
     }
@@ -127,7 +128,7 @@ fn a_connection_that_outlived_its_flow() -> Result<()> {
 
     fs::write(&files.gateway, with_profile("{midflow: drop}"))?;
     eventually("they are dropped", FOLLOW, || Ok(config(&lab)?.flags & flags::MIDFLOW_DROP != 0))?;
-    for it in outlived(&lab)? {
+    for it in outlived(&lab, 4003)? {
         for (end, reason) in [(&it.client, "midflow"), (&it.server, "no_mapping")] {
             let before = counter(&lab, reason)?;
             ensure_silence(end, || Ok(counter(&lab, reason)? > before))
@@ -142,7 +143,7 @@ fn a_connection_that_outlived_its_flow() -> Result<()> {
         let config = config(&lab)?;
         Ok(config.flags & (flags::MIDFLOW_DROP | flags::MIDFLOW_RESET) == 0 && config.port_max == 2001)
     })?;
-    for mut it in outlived(&lab)? {
+    for mut it in outlived(&lab, 4004)? {
         let seen = it.server.peer_addr()?;
         it.client.write_all(b"hello")?;
         eventually("a flow is opened", PATIENCE, || Ok(it.flow(&lab)?.is_some()))?;
@@ -158,7 +159,7 @@ fn a_connection_that_outlived_its_flow() -> Result<()> {
 
     fs::write(&files.gateway, with_profile("{portSelection: preserve}"))?;
     eventually("ports are kept", FOLLOW, || Ok(config(&lab)?.flags & flags::PRESERVE_PORT != 0))?;
-    for mut it in outlived(&lab)? {
+    for mut it in outlived(&lab, 4005)? {
         it.carries().context("taken over under the same port")?;
     }
     ensure!(counted(&lab, "resets_sent")? == sent, "a RST was sent");
