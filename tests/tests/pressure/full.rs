@@ -39,6 +39,7 @@ fn at_ninety_per_cent_new_flows_get_a_port() -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default())?;
+    let mut at_ninety = 0.0;
     for (family, from) in [(Family::V4, 75), (Family::V6, 100)] {
         let _agent = agent(&lab, &format!("{{fairness: {{fromPercent: {from}}}}}"))?;
         let programs = Programs::open(&lab)?;
@@ -61,11 +62,12 @@ fn at_ninety_per_cent_new_flows_get_a_port() -> Result<()> {
             steps.push((percent, sent as f64 / ran.len() as f64));
             begin = end;
         }
-        // A tenth of all that were wanted may lack at 90 % by chance: 563 flows at 0.12 %.
         let at = |percent| steps.iter().find(|(it, _)| *it == percent).map_or(0.0, |(_, share)| *share);
         ensure!(at(75) > 0.9999 && at(90) > 0.999, "{steps:?}");
-        ensure!(at(91) >= 0.99, "{steps:?}");
+        at_ninety += at(91) / 2.0;
     }
+    // Two of the 1126 flows are expected to lack: by chance it may be some more, but not twelve.
+    ensure!(at_ninety >= 0.99, "{at_ninety}");
     Ok(())
 }
 
