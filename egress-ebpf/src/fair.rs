@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A family with these functions. The flow in question stands in `Maps::wanted`.
-pub(crate) trait Fair: Maps {
+pub(crate) trait Fair: Maps + events::Tell {
     /// Counts a flow that begins (1) or ends (-1).
     fn account(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>, amount: i32);
     /// What the flow may take; its source is charged for it if `first` is not 0.
@@ -45,7 +45,11 @@ macro_rules! family {
 
             #[inline(always)]
             fn in_vain_apart(admission: Admission) -> bool {
-                $in_vain(number(admission)) != 0
+                let said = $in_vain(number(admission));
+                if said & TELL != 0 {
+                    tell_limited::<Self>();
+                }
+                said & SEARCHED != 0
             }
         }
 
@@ -78,6 +82,10 @@ macro_rules! family {
 
 family!(V4, account4, admit4, in_vain4);
 family!(V6, account6, admit6, in_vain6);
+
+/// What `in_vain` says: the ports were searched; its source is to be told of.
+const SEARCHED: u32 = 1;
+const TELL: u32 = 2;
 
 pub(crate) const fn number(admission: Admission) -> u32 {
     match admission {
@@ -220,17 +228,26 @@ fn remember<F: Maps>(admission: Admission) -> u32 {
         let _ = F::exhausted().insert(memory, now.ns + EXHAUSTED_NS, 0);
     }
     if admission == Admission::Open {
-        return 1;
+        return SEARCHED;
     }
+    let mut said = if admission == Admission::Closed { SEARCHED } else { 0 };
     if let Some(pace) = pace::<F>(&key.saddr, now) {
         // SAFETY: as in `paced`.
         unsafe {
             let told = &raw mut (*pace).told;
             if told.read_volatile() != now.s {
                 told.write_volatile(now.s);
-                events::limited::<F>(key, now.s);
+                said |= TELL;
             }
         }
     }
-    u32::from(admission == Admission::Closed)
+    said
+}
+
+/// Where there is stack for it.
+#[inline(always)]
+fn tell_limited<F: Fair>() {
+    let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return };
+    // SAFETY: the slot belongs to this CPU.
+    events::limited::<F>(unsafe { &(*wanted)[1] }, Now::read(config));
 }

@@ -2,17 +2,20 @@
 
 use egress_common::{abi::flow::FlowKey, verdict::Counter};
 
-use crate::{count, fair::Fair, store::Now};
+use crate::{count, events, fair::Fair, store::Now};
 
 /// Both halves are in the table.
 #[inline(always)]
-pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, _now: Now) {
+pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, now: Now) {
     count::add(Counter::FlowsCreated, 1);
     F::account(key, reply, 1);
+    events::started::<F>(key, reply, now);
 }
 
-/// Both halves are marked as dying and still in the table, or were just removed.
+/// Both halves are marked as dying and still in the table, or were just removed; `why` is one of
+/// [`egress_common::abi::event::why`]. What they carried was noted by [`events::note`].
 #[inline(always)]
-pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, _now: Now) {
+pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, now: Now) {
     F::account(key, reply, -1);
+    events::ended::<F>(key, reply, why, now);
 }

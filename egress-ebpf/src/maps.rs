@@ -9,6 +9,7 @@ use aya_ebpf::{
 use egress_common::{
     abi::{
         config::Config,
+        event::Carried,
         family::{V4, V6},
         flow::{FlowKey, FlowKey4, FlowKey6, FlowValue},
         fragment::{DATAGRAMS, Datagram, DatagramKey, HELD as HELD_FRAMES, Held, WAITING, Waiting},
@@ -149,6 +150,10 @@ pub(crate) static DROPS: PerCpuArray<Drops, 1> = PerCpuArray::new();
 /// Everything else that is counted.
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+
+/// What the flow that ends has carried.
+#[btf_map]
+pub(crate) static CARRIED: PerCpuArray<Carried, 1> = PerCpuArray::new();
 
 /// Records for the agent. The value type is `()`: libbpf refuses ring buffers with one.
 #[btf_map]

@@ -21,7 +21,7 @@ use egress_common::{
     verdict::Counter,
 };
 
-use crate::{alloc::Allocate, atomic, broken, count, ledger, maps::Maps};
+use crate::{alloc::Allocate, atomic, broken, count, events, ledger, maps::Maps};
 
 /// `-EEXIST`.
 const EXISTS: i32 = -17;
@@ -262,9 +262,10 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     }
 
     #[inline(always)]
-    fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
+    fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8) {
+        events::note::<F>(key, reply);
         if !self.deep {
-            ledger::ending::<F>(key, reply, self.now);
+            ledger::ending::<F>(key, reply, why, self.now);
         } else if let Some(wanted) = F::wanted() {
             // SAFETY: the slot belongs to this CPU. The other key stands beside it already, see `reclaim`.
             unsafe { (*wanted)[3] = *reply };

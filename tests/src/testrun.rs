@@ -77,6 +77,11 @@ impl<'lab> Program<'lab> {
         self.ns.run(|| (0..times).map(|_| self.here(frame, 0, 0)).collect())?
     }
 
+    /// Runs it once on each of these, as quickly as can be.
+    pub fn run_all(&self, frames: impl IntoIterator<Item = Vec<u8>> + Send) -> Result<Vec<Ran>> {
+        self.ns.run(|| frames.into_iter().map(|frame| self.here(&frame, 0, 0)).collect())?
+    }
+
     /// Runs it once on a frame that stands for `segments` packets of `size` bytes of payload each.
     pub fn run_super_packet(&self, frame: &[u8], segments: u32, size: u32) -> Result<Ran> {
         self.ns.run(|| self.here(frame, segments, size))?

@@ -13,6 +13,7 @@ mod conformance;
 mod devices;
 mod differential;
 mod errors;
+mod events;
 mod expiry;
 mod forwarding;
 mod fragments;

@@ -106,6 +106,9 @@ struct Gateway {
     /// BPF object instead of the one in this binary
     #[arg(long, value_name = "PATH")]
     object: Option<PathBuf>,
+    /// Append a line of JSON for the beginning and end of each flow to this file; `-`: standard output
+    #[arg(long, value_name = "PATH")]
+    flow_log: Option<PathBuf>,
 }
 
 impl Gateway {
@@ -117,6 +120,7 @@ impl Gateway {
             flags: Flags { internal: self.spec.internal, external: self.spec.external, forward: self.forward },
             attach: self.attach,
             object: self.object,
+            flow_log: self.flow_log,
         }
     }
 }

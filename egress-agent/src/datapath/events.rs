@@ -1,71 +1,50 @@
 //! What the programs report through their ring buffer.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use anyhow::{Context, Result};
-use aya::maps::{Map, MapData, RingBuf};
-use egress_common::abi::{
-    event::{Event, VERSION, kind},
-    family::{Family, V4},
-};
-use tracing::warn;
+use aya::maps::{Map, MapData, MapInfo, RingBuf};
+use egress_common::abi::event::Event;
 
-use super::pins::Pins;
+use super::pins::{Pins, unlink};
 
-/// Reads the events of a gateway.
-pub struct Reader {
-    pins: Pins,
-    ring: Option<RingBuf<MapData>>,
-}
+/// Bytes of the ring buffer: a second of exhausted and limited sources, however many.
+pub const RING: u32 = 256 << 10;
 
-impl Reader {
-    /// Opens nothing yet: the map may not exist.
-    #[must_use]
-    pub const fn new(pins: Pins) -> Self {
-        Self { pins, ring: None }
+/// With the beginning and end of every flow: 30,000 records until the agent looks again.
+pub const FLOW_RING: u32 = 4 << 20;
+
+/// The records of a gateway.
+pub struct Events(RingBuf<MapData>);
+
+impl Events {
+    /// Opens the ring buffer. One reader only: what it takes is gone.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        let path = pins.map("EVENTS");
+        let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Self(Map::RingBuf(data).try_into().context("map EVENTS")?))
     }
 
-    /// Logs what came since the last time.
-    pub fn report(&mut self) {
-        if self.ring.is_none() {
-            self.ring = open(&self.pins).map_err(|error| warn!("events: {error:#}")).ok();
-        }
-        let Some(ring) = &mut self.ring else { return };
-        while let Some(record) = ring.next() {
-            if let Some(text) = describe(&record) {
-                warn!("{text}");
+    /// Takes at most so many records in the order in which they were made; how many. Those of a layout that this build does not
+    /// know are left out.
+    pub fn take(&mut self, most: usize, mut each: impl FnMut(&Event)) -> usize {
+        for taken in 0..most {
+            let Some(record) = self.0.next() else { return taken };
+            if let Some(event) = Event::read(&record) {
+                each(&event);
             }
         }
+        most
     }
 }
 
-fn open(pins: &Pins) -> Result<RingBuf<MapData>> {
+/// Takes a pinned ring buffer away that is smaller than `bytes`, so that loading makes another. Nothing of use is in it: whoever
+/// wants a larger one begins with what the table holds.
+pub fn make_room(pins: &Pins, bytes: u32) -> Result<()> {
     let path = pins.map("EVENTS");
-    let data = MapData::from_pin(&path).with_context(|| format!("open {}", path.display()))?;
-    Map::RingBuf(data).try_into().context("map EVENTS")
-}
-
-fn describe(record: &[u8]) -> Option<String> {
-    if record.len() < size_of::<Event>() {
-        return None;
-    }
-    // SAFETY: long enough, and any bytes are an Event.
-    let event: Event = unsafe { record.as_ptr().cast::<Event>().read_unaligned() };
-    if event.version != VERSION {
-        return None;
-    }
-    let ip = |bytes: [u8; 16]| -> IpAddr {
-        if event.af == V4::AF {
-            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
-        } else {
-            Ipv6Addr::from(bytes).into()
+    if path.exists() {
+        let info = MapInfo::from_pin(&path).with_context(|| format!("read {}", path.display()))?;
+        if info.max_entries() < bytes {
+            unlink(&path)?;
         }
-    };
-    let (inside, remote) = (ip(event.inside), ip(event.remote));
-    let towards = format!("{remote} port {} (protocol {})", event.dport, event.proto);
-    match event.kind {
-        kind::EXHAUSTED => Some(format!("no port left for {inside} to {towards}")),
-        kind::LIMITED => Some(format!("{inside} has its share and gets no flow to {towards}")),
-        _ => None,
     }
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Ending flows. User space only finds suspects; the `expire` program decides on what the table holds at that moment.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use aya::{Pod, programs::SchedClassifier};
 use bytes::{BufMut, BytesMut};
@@ -17,8 +19,9 @@ use egress_common::{
 use ipnet::IpNet;
 
 use super::{
-    flows::{Readable, walk},
+    flows::{Readable, Walk, walk},
     load::run_expire,
+    pace::{PART, Pace},
     pins::Pins,
 };
 use crate::spec::desired::Desired;
@@ -57,27 +60,78 @@ fn closed<F: Readable>(key: &FlowKey<F::Addr>, value: &FlowValue<F>, now: u32) -
     Some(if key.dir == OUT { *key } else { key.original(value.nat_addr, value.word.port) })
 }
 
-/// Looks through both tables once; how many flows ended. In a family whose table is `pressed` closed ones make room.
-pub fn sweep(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts, pressed: [bool; 2]) -> Result<u32> {
-    Ok(sweep_family::<V4>(pins, program, now, timeouts, pressed[0])?
-        + sweep_family::<V6>(pins, program, now, timeouts, pressed[1])?)
+/// Suspects of each family after which a tick is over.
+const MOST_SUSPECTS: usize = 16_384;
+
+/// Looks for flows that ended, a part of the tables at each tick. What comes or goes while a round is under way may be seen in the
+/// next one only; what stays is seen once in each.
+pub struct Sweep {
+    v4: Round<V4>,
+    v6: Round<V6>,
 }
 
-fn sweep_family<F>(pins: &Pins, program: &SchedClassifier, now: u32, timeouts: &Timeouts, pressed: bool) -> Result<u32>
+impl Sweep {
+    /// At the beginning of both tables, which have room for so many flows each.
+    pub fn open(pins: &Pins, capacity: u32) -> Result<Self> {
+        Ok(Self { v4: Round::open(pins, capacity)?, v6: Round::open(pins, capacity)? })
+    }
+
+    /// Looks at the next part; how many flows ended. `at` is when, for the pace, `now` the datapath's clock. In a family whose
+    /// table is `pressed` closed flows make room.
+    pub fn tick(
+        &mut self,
+        program: &SchedClassifier,
+        at: Instant,
+        now: u32,
+        timeouts: &Timeouts,
+        pressed: [bool; 2],
+    ) -> Result<u32> {
+        let v4 = self.v4.tick(program, at, now, timeouts, pressed[0])?;
+        Ok(v4 + self.v6.tick(program, at, now, timeouts, pressed[1])?)
+    }
+}
+
+/// A family's round.
+struct Round<F: Readable> {
+    walk: Walk<F>,
+    pace: Pace,
+}
+
+impl<F> Round<F>
 where
     F: Readable,
     FlowKey<F::Addr>: Pod,
     FlowValue<F>: Pod,
 {
-    let (mut suspects, mut ended) = (Vec::new(), Vec::new());
-    walk::<F>(pins, |key, value| {
-        if suspect(key, value, now, timeouts) {
-            suspects.push(*key);
-        } else if pressed {
-            ended.extend(closed::<F>(key, value, now));
+    fn open(pins: &Pins, capacity: u32) -> Result<Self> {
+        Ok(Self { walk: Walk::open(pins)?, pace: Pace::new(2 * capacity) })
+    }
+
+    fn tick(
+        &mut self,
+        program: &SchedClassifier,
+        at: Instant,
+        now: u32,
+        timeouts: &Timeouts,
+        pressed: bool,
+    ) -> Result<u32> {
+        if !self.pace.due(at) {
+            return Ok(0);
         }
-    })?;
-    Ok(remove::<F>(program, &suspects, why::IDLE)? + remove::<F>(program, &ended, why::CLOSED)?)
+        let (mut seen, mut more, mut suspects, mut ended) = (0, true, Vec::new(), Vec::new());
+        while more && seen < PART && suspects.len() + ended.len() < MOST_SUSPECTS {
+            more = self.walk.batch(|key, value| {
+                seen += 1;
+                if suspect(key, value, now, timeouts) {
+                    suspects.push(*key);
+                } else if pressed {
+                    ended.extend(closed::<F>(key, value, now));
+                }
+            })?;
+        }
+        self.pace.looked(seen as u32, !more);
+        Ok(remove::<F>(program, &suspects, why::IDLE)? + remove::<F>(program, &ended, why::CLOSED)?)
+    }
 }
 
 /// Cuts the flows whose egress address is gone or that would not be translated any more; how many.

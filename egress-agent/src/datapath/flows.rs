@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    os::fd::AsFd,
 };
 
 use anyhow::{Context, Result};
@@ -92,6 +91,34 @@ impl Readable for V6 {
     }
 }
 
+/// A way through a family's table that may be gone in parts.
+pub struct Walk<F: Readable>(Batches<FlowKey<F::Addr>, FlowValue<F>>);
+
+impl<F> Walk<F>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod,
+    FlowValue<F>: Pod,
+{
+    /// At the table's beginning.
+    pub fn open(pins: &Pins) -> Result<Self> {
+        let path = pins.map(F::MAP);
+        let fd = open_pin(&path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Self(Batches::new(fd, BATCH)))
+    }
+
+    /// Calls `each` for the next batch of entries, at most [`BATCH`] as a rule; false at the table's end, and what comes then is
+    /// its beginning again.
+    pub fn batch(&mut self, mut each: impl FnMut(&FlowKey<F::Addr>, &FlowValue<F>)) -> Result<bool> {
+        let batch = self.0.next_batch().with_context(|| format!("read map {}", F::MAP))?;
+        let Some((keys, values)) = batch else { return Ok(false) };
+        for (key, value) in keys.iter().zip(values) {
+            each(key, value);
+        }
+        Ok(true)
+    }
+}
+
 /// Calls `each` for every entry of a family's table.
 pub fn walk<F>(pins: &Pins, mut each: impl FnMut(&FlowKey<F::Addr>, &FlowValue<F>)) -> Result<()>
 where
@@ -99,14 +126,8 @@ where
     FlowKey<F::Addr>: Pod,
     FlowValue<F>: Pod,
 {
-    let path = pins.map(F::MAP);
-    let fd = open_pin(&path).with_context(|| format!("open {}", path.display()))?;
-    let mut batches = Batches::<FlowKey<F::Addr>, FlowValue<F>>::new(fd.as_fd(), BATCH);
-    while let Some((keys, values)) = batches.next_batch().with_context(|| format!("read map {}", F::MAP))? {
-        for (key, value) in keys.iter().zip(values) {
-            each(key, value);
-        }
-    }
+    let mut walk = Walk::<F>::open(pins)?;
+    while walk.batch(&mut each)? {}
     Ok(())
 }
 
@@ -166,6 +187,7 @@ fn flow<F: Readable>(key: &FlowKey<F::Addr>, out: &FlowValue<F>, back: Option<&F
     }
 }
 
+/// A protocol's name, or its number.
 pub(super) fn protocol(number: u8) -> String {
     let name = match number {
         proto::ICMP => "icmp",

@@ -10,6 +10,7 @@ use aya::{
 };
 
 use super::{
+    events,
     pins::{Pins, unlink},
     tables::PINNED,
 };
@@ -31,13 +32,15 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the object with tables for `flows` flows of each family; `file` instead of the embedded object, if given.
-    pub fn load(pins: &Pins, flows: u32, file: Option<&Path>) -> Result<Self> {
+    /// Loads the object with tables for `flows` flows of each family and a ring buffer of so many bytes; `file` instead of the
+    /// embedded object, if given.
+    pub fn load(pins: &Pins, flows: u32, ring: u32, file: Option<&Path>) -> Result<Self> {
         let object = match file {
             Some(path) => std::fs::read(path).with_context(|| format!("read {}", path.display()))?,
             None => OBJECT.to_vec(),
         };
         check_pinned(pins)?;
+        events::make_room(pins, ring)?;
         let mut loader = EbpfLoader::new();
         for name in PINNED {
             loader.map_pin_path(name, pins.map(name));
@@ -45,6 +48,7 @@ impl Programs {
         for name in ["FLOWS4", "FLOWS6"] {
             loader.map_max_entries(name, 2 * flows);
         }
+        loader.map_max_entries("EVENTS", ring);
         let mut bpf = loader.load(&object).with_context(|| format!("create the maps{}", lacking()))?;
         for name in PROGRAMS {
             let program = program(&mut bpf, name)?;

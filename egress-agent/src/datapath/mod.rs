@@ -2,13 +2,15 @@
 //!
 //! `load` and `attach` bring programs up, `pins` says where they are found again, `tables` opens the maps (with or without a
 //! running agent), `settings` and `policy` bring the maps in line with a [`crate::spec::desired::Desired`], `flows`,
-//! `expire` and `stats` read them.
+//! `expire` and `stats` read them. `events` takes what the programs report, `journal` puts it into words. `pace` says how often the table is looked through.
 
 pub mod attach;
 pub mod events;
 pub mod expire;
 pub mod flows;
+pub mod journal;
 pub mod load;
+pub mod pace;
 pub mod pins;
 pub mod policy;
 pub mod probe;
@@ -22,10 +24,16 @@ pub mod top;
 use egress_common::abi::config::Config;
 use nix::time::{ClockId, clock_gettime};
 
-/// The datapath's clock in seconds: `CLOCK_BOOTTIME` moved by the configuration's offset.
+/// The datapath's clock in nanoseconds: `CLOCK_BOOTTIME` moved by the configuration's offset.
 #[must_use]
-pub fn now(config: &Config) -> u32 {
+pub fn now_ns(config: &Config) -> u64 {
     let Ok(time) = clock_gettime(ClockId::CLOCK_BOOTTIME) else { return 0 };
     let ns = time.tv_sec().unsigned_abs() * 1_000_000_000 + time.tv_nsec().unsigned_abs();
-    u32::try_from(ns.wrapping_add(config.clock_offset_ns) / 1_000_000_000).unwrap_or(u32::MAX)
+    ns.wrapping_add(config.clock_offset_ns)
+}
+
+/// The same in seconds.
+#[must_use]
+pub fn now(config: &Config) -> u32 {
+    u32::try_from(now_ns(config) / 1_000_000_000).unwrap_or(u32::MAX)
 }

@@ -30,16 +30,18 @@ pub struct Ground {
     pub capacity: u32,
     /// See [`Config::boot_id`].
     pub boot_id: [u8; 16],
+    /// Beginning and end of flows are logged.
+    pub flow_events: bool,
 }
 
 impl Ground {
     /// From the configuration in use if it is of this namespace, else new.
-    pub fn find(tables: &Tables, pins: &Pins, netns_cookie: u64, csum_ipv6: bool) -> Result<Self> {
+    pub fn find(tables: &Tables, pins: &Pins, netns_cookie: u64, csum_ipv6: bool, flow_events: bool) -> Result<Self> {
         let (capacity, boot_id) = (tables.capacity(pins)?, boot_id()?);
         let old = tables.config()?;
         if old.external_ifindex != 0 && old.netns_cookie == netns_cookie {
             let (port_key, clock_offset_ns) = (old.port_key, old.clock_offset_ns);
-            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id });
+            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id, flow_events });
         }
         let mut bytes = [[0; 8]; 2];
         let mut random = File::open("/dev/urandom").context("open /dev/urandom")?;
@@ -47,7 +49,7 @@ impl Ground {
             random.read_exact(word).context("read /dev/urandom")?;
         }
         let port_key = bytes.map(u64::from_ne_bytes);
-        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6, capacity, boot_id })
+        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6, capacity, boot_id, flow_events })
     }
 }
 
@@ -130,6 +132,9 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
     };
     if ground.csum_ipv6 {
         config.flags |= flags::CSUM_IPV6;
+    }
+    if ground.flow_events {
+        config.flags |= flags::FLOW_EVENTS;
     }
     for addr in &desired.egress {
         let full = || format!("spec.externalIPs: more than {MAX_EGRESS} addresses of one family on one gateway");

@@ -91,6 +91,12 @@ pub fn read(pins: &Pins, top: Option<usize>) -> Result<Stats> {
     })
 }
 
+/// One counter, summed over CPUs.
+pub fn counter(tables: &Tables, counter: Counter) -> Result<u64> {
+    let cpus = tables.counters.get(&0, 0).context("read map COUNTERS")?;
+    Ok(cpus.iter().map(|cpu| words::<Counters, COUNTERS>(cpu)[counter as usize]).sum())
+}
+
 /// One number per enum value, as the programs index them.
 fn words<T, const N: usize>(totals: &T) -> &[u64; N] {
     const { assert!(size_of::<T>() == N * 8) };

@@ -5,7 +5,7 @@ use std::{
     io,
     mem::{size_of, zeroed},
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -108,24 +108,26 @@ pub fn link_info(path: &Path) -> io::Result<LinkInfo> {
     Ok(info)
 }
 
-/// Walks a hash map in batches of up to `size` entries. A bucket is read at once, so an entry that stays is seen exactly once.
-pub struct Batches<'a, K, V> {
-    map: BorrowedFd<'a>,
+/// Walks a hash map in batches of up to `size` entries. A bucket is read at once and entries never change theirs, so an entry that
+/// stays is seen exactly once a round, however long it takes; one that comes or goes meanwhile may be seen or not.
+pub struct Batches<K, V> {
+    map: OwnedFd,
     cursor: Option<[u8; 8]>,
     done: bool,
     keys: Vec<K>,
     values: Vec<V>,
 }
 
-impl<'a, K: aya::Pod, V: aya::Pod> Batches<'a, K, V> {
+impl<K: aya::Pod, V: aya::Pod> Batches<K, V> {
     /// Starts at the map's first bucket. K and V must be the map's types.
-    pub fn new(map: BorrowedFd<'a>, size: usize) -> Self {
+    pub fn new(map: OwnedFd, size: usize) -> Self {
         Self { map, cursor: None, done: false, keys: Vec::with_capacity(size), values: Vec::with_capacity(size) }
     }
 
-    /// The next batch, until there is none.
+    /// The next batch; none at the end of a round, and what is asked for next begins another.
     pub fn next_batch(&mut self) -> io::Result<Option<(&[K], &[V])>> {
-        if self.done {
+        if std::mem::take(&mut self.done) {
+            self.cursor = None;
             return Ok(None);
         }
         loop {

@@ -8,17 +8,18 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Duration, Instant, MissedTickBehavior, interval, interval_at, sleep_until},
 };
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, trace, warn};
 
 use super::{
     files::{EVERY, fingerprint},
     place::Place,
+    reporter::{Reporter, open_log},
     running::Running,
 };
 use crate::{
     datapath::{
         attach::{Attach, detach, places},
-        events,
+        pace::TICK,
         pins::ROOT,
         size,
     },
@@ -26,14 +27,11 @@ use crate::{
     spec::{self, Desired, Flags, Observed},
 };
 
-/// Shortest time between two looks through the flow table.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
 /// The kernel reports most of what others change, but not every sysctl, and no neighbour.
 const REPAIR_EVERY: Duration = Duration::from_secs(5);
 
-/// A look through the table may take one part in this of the agent's time.
-const SWEEP_SHARE: u32 = 20;
+/// A look at the flow table that failed is not tried again sooner.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -50,6 +48,8 @@ pub struct Options {
     pub attach: Attach,
     /// BPF object instead of the embedded one.
     pub object: Option<PathBuf>,
+    /// Where beginning and end of each flow are logged; `-`: standard output.
+    pub flow_log: Option<PathBuf>,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -70,15 +70,17 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     let (desired, observed) = look(options, &nl).await?;
     report_warnings(&desired);
     info!(gateway = desired.gateway, id = place.pins.id, "starting");
-    let mut events = events::Reader::new(place.pins.clone());
+    let log = options.flow_log.as_deref().map(open_log).transpose()?;
+    let pins = place.pins.clone();
     let mut running = begin(options, &nl, place, desired, observed).await?;
+    let _reporter = Reporter::start(&pins, log).context("events")?;
     eprintln!("ready");
 
     let mut files = interval(EVERY);
     files.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut repair = interval_at(Instant::now() + REPAIR_EVERY, REPAIR_EVERY);
     repair.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sweep = Instant::now() + SWEEP_EVERY;
+    let mut sweep = Instant::now() + TICK;
     loop {
         let changed = tokio::select! {
             _ = stop.recv() => break,
@@ -105,7 +107,6 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
             }
             () = sleep_until(sweep) => {
                 sweep = Instant::now() + swept(&mut running);
-                events.report();
                 false
             }
         };
@@ -124,7 +125,14 @@ async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, 
     let (internal, external) = (desired.internal.interface.clone(), desired.external.interface.clone());
     let mut attached = None;
     let start = async {
-        let mut running = Running::load(place, lock, &desired, options.attach, options.object.as_deref())?;
+        let mut running = Running::load(
+            place,
+            lock,
+            &desired,
+            options.attach,
+            options.object.as_deref(),
+            options.flow_log.is_some(),
+        )?;
         running.attach(desired, observed)?;
         attached = Some(running);
         Ok(())
@@ -198,13 +206,16 @@ fn report_warnings(desired: &Desired) {
     }
 }
 
-/// Looks through the flow table; how long to wait for the next time.
+/// Looks at a part of the flow table; how long to wait for the next.
 fn swept(running: &mut Running) -> Duration {
     let start = Instant::now();
     match running.expire() {
-        Ok(0) => {}
-        Ok(ended) => tracing::debug!(ended, "flows expired"),
-        Err(error) => error!("expire flows: {error:#}"),
+        Ok(0) => trace!(took = ?start.elapsed(), "no flow expired"),
+        Ok(ended) => debug!(ended, took = ?start.elapsed(), "flows expired"),
+        Err(error) => {
+            error!("expire flows: {error:#}");
+            return AFTER_FAILURE;
+        }
     }
-    SWEEP_EVERY.max(start.elapsed() * SWEEP_SHARE)
+    TICK
 }

@@ -3,5 +3,6 @@
 pub mod files;
 pub mod gateway;
 pub mod place;
+pub mod reporter;
 pub mod running;
 pub mod status;

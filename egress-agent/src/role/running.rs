@@ -9,7 +9,8 @@ use super::{place::Place, status::Status};
 use crate::{
     datapath::{
         attach::{Attach, attach, places},
-        expire,
+        events::{FLOW_RING, RING},
+        expire::{self, Sweep},
         load::Programs,
         pins::{self, Lock},
         policy, probe, settings,
@@ -26,6 +27,7 @@ pub struct Running {
     place: Place,
     programs: Programs,
     tables: Tables,
+    sweep: Sweep,
     ground: Ground,
     size: TableSize,
     how: Attach,
@@ -39,8 +41,15 @@ pub struct Running {
 }
 
 impl Running {
-    /// Loads the programs; nothing is attached yet.
-    pub fn load(place: Place, mut lock: Lock, desired: &Desired, how: Attach, object: Option<&Path>) -> Result<Self> {
+    /// Loads the programs; nothing is attached yet. With `flow_events` they report each flow's beginning and end.
+    pub fn load(
+        place: Place,
+        mut lock: Lock,
+        desired: &Desired,
+        how: Attach,
+        object: Option<&Path>,
+        flow_events: bool,
+    ) -> Result<Self> {
         match pins::sweep(&place.pins.id) {
             Ok(swept) => {
                 for id in swept {
@@ -57,14 +66,17 @@ impl Running {
             lock = place.pins.create()?;
         }
         let size = size::for_this_process(desired.profile.max_flows)?;
-        let programs = Programs::load(&place.pins, size.flows, object)?;
+        let programs = Programs::load(&place.pins, size.flows, if flow_events { FLOW_RING } else { RING }, object)?;
         let tables = Tables::open(&place.pins)?;
-        warn_of_size(tables.capacity(&place.pins)?, size.flows);
-        let ground = Ground::find(&tables, &place.pins, place.cookie, probe::offers().csum_ipv6)?;
+        let capacity = tables.capacity(&place.pins)?;
+        let sweep = Sweep::open(&place.pins, capacity)?;
+        warn_of_size(capacity, size.flows);
+        let ground = Ground::find(&tables, &place.pins, place.cookie, probe::offers().csum_ipv6, flow_events)?;
         Ok(Self {
             place,
             programs,
             tables,
+            sweep,
             ground,
             size,
             how,
@@ -186,7 +198,7 @@ impl Running {
         Ok(())
     }
 
-    /// Ends flows that were idle for too long; how many.
+    /// Ends flows that were idle for too long, as far as the next part of the table has any; how many.
     pub fn expire(&mut self) -> Result<u32> {
         self.programs.flush_log();
         let config = self.tables.config()?;
@@ -198,7 +210,7 @@ impl Running {
         {
             expire::revoke(&self.place.pins, program, desired)?;
         }
-        expire::sweep(&self.place.pins, program, now, &config.timeouts, pressed)
+        self.sweep.tick(program, std::time::Instant::now(), now, &config.timeouts, pressed)
     }
 
     /// Writes the status file.

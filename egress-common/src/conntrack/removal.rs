@@ -9,6 +9,7 @@ use super::state::State;
 use crate::{
     abi::{
         config::Timeouts,
+        event::why,
         family::Family,
         flow::{FlowKey, Word, seen, state},
     },
@@ -34,6 +35,18 @@ pub enum Why<'a> {
     Reclaim,
     /// In any case: its egress address is gone or its policy flipped.
     Revoked,
+}
+
+impl Why<'_> {
+    /// As events have it.
+    #[inline(always)]
+    const fn number(&self) -> u8 {
+        match self {
+            Self::Idle(_) => why::IDLE,
+            Self::Reclaim => why::RECLAIMED,
+            Self::Revoked => why::REVOKED,
+        }
+    }
 }
 
 /// What became of it.
@@ -87,7 +100,7 @@ fn remove_pair<F: Family, S: FlowStore<F>>(
         return Outcome::Kept;
     }
     if !taken_over {
-        store.ending(key, reply);
+        store.ending(key, reply, why.number());
     }
     store.remove(key);
     store.remove(reply);

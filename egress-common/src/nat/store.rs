@@ -93,8 +93,9 @@ pub trait FlowStore<F: Family> {
     ) -> bool;
     /// A flow begins: both halves are in the table.
     fn begun(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>);
-    /// A flow ends: both halves are marked and about to be removed. Once for each flow that began.
-    fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>);
+    /// A flow ends, for one of the reasons in [`crate::abi::event::why`]: both halves are marked and about to be removed. Once
+    /// for each flow that began.
+    fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8);
     /// Removes the closed flow that holds this reply key, see [`crate::conntrack::removal::Why::Reclaim`].
     fn reclaim(&mut self, reply: &FlowKey<F::Addr>, now: u32) -> bool;
     /// Whether all ports of an egress address towards a destination were found taken a moment ago; `reply` has port 0.

@@ -188,7 +188,7 @@ impl FlowStore<F> for Cpu<'_, '_> {
         self.step(|table| table.living += 1);
     }
 
-    fn ending(&mut self, _key: &FlowKey4, _reply: &FlowKey4) {
+    fn ending(&mut self, _key: &FlowKey4, _reply: &FlowKey4, _why: u8) {
         self.step(|table| table.living -= 1);
     }
 

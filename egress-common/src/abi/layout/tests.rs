@@ -2,12 +2,13 @@
 
 use core::mem::offset_of;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, vec::Vec};
 
 use super::*;
 use crate::{
     abi::{
         config::{MAX_EGRESS, Timeouts},
+        event::{VERSION, kind, why},
         family::Family,
         flow::{FlowKey, Word, seen, state},
         order::Head,
@@ -93,7 +94,7 @@ fn carries() {
 }
 
 #[test]
-fn config_event_and_order() {
+fn config_and_order() {
     assert_eq!(offset_of!(Config, clock_offset_ns), 0, "tests move the clock through it");
     assert_eq!((offset_of!(Config, timeouts), size_of::<Timeouts>()), (64, 32));
     assert_eq!(
@@ -101,8 +102,56 @@ fn config_event_and_order() {
         (96, 98, 100)
     );
     assert_eq!((offset_of!(Config, egress4), offset_of!(Config, egress6)), (184, 184 + 4 * MAX_EGRESS));
-    assert_eq!((size_of::<Event>(), offset_of!(Event, inside), offset_of!(Event, remote)), (48, 16, 32));
     assert_eq!((size_of::<Head>(), offset_of!(Head, keys)), (16, 2));
+}
+
+/// docs/events.md has the same offsets.
+#[test]
+fn events() {
+    let places = [
+        offset_of!(Event, version),
+        offset_of!(Event, size),
+        offset_of!(Event, kind),
+        offset_of!(Event, proto),
+        offset_of!(Event, af),
+        offset_of!(Event, boot_id),
+        offset_of!(Event, at_ns),
+        offset_of!(Event, inside),
+        offset_of!(Event, egress),
+        offset_of!(Event, remote),
+        offset_of!(Event, inside_port),
+        offset_of!(Event, egress_port),
+        offset_of!(Event, remote_port),
+        offset_of!(Event, why),
+        offset_of!(Event, began),
+        offset_of!(Event, out_packets),
+        offset_of!(Event, out_bytes),
+        offset_of!(Event, in_packets),
+        offset_of!(Event, in_bytes),
+    ];
+    assert_eq!(places, [0, 2, 4, 6, 7, 8, 24, 32, 48, 64, 80, 82, 84, 86, 88, 96, 104, 112, 120]);
+    assert_eq!((size_of::<Event>(), VERSION), (128, 2));
+    assert_eq!((kind::EXHAUSTED, kind::FLOW_START, kind::FLOW_END, kind::LIMITED), (1, 2, 3, 4));
+    assert_eq!((why::IDLE, why::RECLAIMED, why::REVOKED), (1, 2, 3));
+    let text = include_str!("../../../../docs/events.md");
+    let offsets = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next()?.parse::<usize>().ok());
+    assert_eq!(offsets.collect::<Vec<_>>(), places, "docs/events.md");
+}
+
+/// Any other version or size is not for this build.
+#[test]
+fn only_known_records_are_read() {
+    let mut bytes = [0_u8; 128];
+    bytes[..6].copy_from_slice(&[2, 0, 128, 0, 3, 0]);
+    bytes[96..104].copy_from_slice(&0x0102_0304_0506_0708_u64.to_le_bytes());
+    let event = Event::read(&bytes).unwrap();
+    assert_eq!((event.kind, event.out_packets), (kind::FLOW_END, 0x0102_0304_0506_0708));
+    assert_eq!(Event::read(&bytes[..127]), None);
+    for (at, value) in [(0, 3), (1, 1), (2, 120)] {
+        let mut other = bytes;
+        other[at] = value;
+        assert_eq!(Event::read(&other), None);
+    }
 }
 
 /// The programs count by number, `stats` and `bpftool` read by name: both orders are one.

@@ -235,7 +235,8 @@ fn a_source_keeps_to_its_share_of_ports() {
     table.check_account();
 
     // A flow that is closed, its own or another's, may be taken over.
-    let (key, slot) = table.index.iter().find(|(key, _)| key.dir == OUT && key.saddr == hog(0).saddr).unwrap();
+    let of_hog = |key: &Key| key.dir == OUT && key.saddr == hog(0).saddr && key.dport == hog(0).dport;
+    let (key, slot) = table.index.iter().find(|(key, _)| of_hog(key)).unwrap();
     let (key, slot) = (*key, table.slots[*slot]);
     let reply = key.reply(slot.nat_addr, slot.word.port);
     table.at(&key).unwrap().word.seen = seen::RST;
