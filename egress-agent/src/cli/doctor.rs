@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Format, Look, output};
 use crate::{
-    datapath::{attach, pins::Pins, probe, stats, tables::Tables},
+    datapath::{attach, audit, now, pins::Pins, probe, stats, tables::Tables},
     net::{Netlink, Step, observe, prepare, route},
     role::{place::Place, status::Status},
     spec::{desired::Desired, observed::Observed},
@@ -81,6 +81,7 @@ async fn examine(place: &Place) -> Result<Vec<Check>> {
         }
     };
     checks.push(table(pins, status.as_ref()));
+    checks.push(pairs(pins, now(&config)));
     let Some(status) = status else {
         checks.push(check("status", false, "no agent has run since boot", START));
         return Ok(checks);
@@ -137,6 +138,22 @@ fn table(pins: &Pins, status: Option<&Status>) -> Check {
             )
         }
         Err(error) => check("flow table", false, format!("{error:#}"), "egress-agent detach, then start the gateway"),
+    }
+}
+
+/// Whether the table holds whole flows; a large one is looked at in part.
+fn pairs(pins: &Pins, now: u32) -> Check {
+    const NAME: &str = "flow halves";
+    match audit::audit(pins, now) {
+        Ok(audit) => {
+            let part = if audit.partly { "a part of the table, " } else { "" };
+            let detail = match audit.wrong.as_slice() {
+                [] => format!("{part}{} halves, each has its other", audit.entries),
+                [first, ..] => format!("{part}{} of {} halves are wrong: {first}", audit.wrong.len(), audit.entries),
+            };
+            check(NAME, audit.wrong.is_empty(), detail, "report it; a running agent removes halves of flows by itself")
+        }
+        Err(error) => check(NAME, false, format!("{error:#}"), "a newer kernel, if batch lookup is missing"),
     }
 }
 

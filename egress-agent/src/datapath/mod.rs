@@ -2,9 +2,10 @@
 //!
 //! `load` and `attach` bring programs up, `pins` says where they are found again, `tables` opens the maps (with or without a
 //! running agent), `settings` and `policy` bring the maps in line with a [`crate::spec::desired::Desired`], `flows`,
-//! `expire` and `stats` read them. `events` takes what the programs report, `journal` puts it into words. `pace` says how often the table is looked through.
+//! `expire`, `stats` and `audit` read them. `events` takes what the programs report, `journal` puts it into words. `pace` says how often the table is looked through.
 
 pub mod attach;
+pub mod audit;
 pub mod events;
 pub mod expire;
 pub mod flows;
