@@ -14,6 +14,7 @@ pub mod lab;
 pub mod oracle;
 pub mod packet;
 pub mod skip;
+pub mod soak;
 pub mod system;
 pub mod testrun;
 pub mod traffic;

@@ -87,6 +87,16 @@ impl<'lab> Program<'lab> {
         self.ns.run(|| self.here(frame, segments, size))?
     }
 
+    /// Does `work` in the program's namespace, where [`Self::here_once`] may be used.
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        self.ns.run(work)
+    }
+
+    /// Runs it once on an Ethernet frame, by a thread that is in the namespace already.
+    pub fn here_once(&self, frame: &[u8]) -> Result<Ran> {
+        self.here(frame, 0, 0)
+    }
+
     fn here(&self, frame: &[u8], segments: u32, size: u32) -> Result<Ran> {
         let mut context = [0; SK_BUFF];
         for (at, value) in [(IFINDEX, self.ifindex), (GSO_SEGS, segments), (GSO_SIZE, size)] {

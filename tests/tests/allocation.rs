@@ -2,27 +2,26 @@
 //!
 //! The program itself runs, by `BPF_PROG_TEST_RUN`, in two threads that are bound to two CPUs and walk side by side.
 
+mod in_a_row;
+
 use std::collections::BTreeMap;
-use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, ensure};
-use aya::Pod;
-use aya::maps::{HashMap, Map, MapData};
+use anyhow::{Context, Result, anyhow};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
-use egress_common::abi::family::{self, Address, V4, V6};
-use egress_common::abi::flow::{FlowKey, FlowValue, IN, OUT};
+use egress_common::abi::family::{V4, V6};
 use egress_common::nat::{fair::ALL, port::TRIES};
 use egress_tests::gateway::Agent;
+use egress_tests::gateway::table::bijection;
 use egress_tests::packet::{build, proto};
 use egress_tests::{Family, Lab, LabConfig, skip};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 
-use crate::rig::{CLUSTER, FOLLOW, Files, GATEWAY, NEEDS, map, pins, stat, used};
+use crate::rig::{CLUSTER, FOLLOW, Files, GATEWAY, NEEDS, pins, stat, used};
 
 /// Ports of the narrow range.
 const PORTS: u64 = 256;
@@ -77,38 +76,10 @@ fn side_by_side(lab: &Lab, lists: &[Frames; 2]) -> Result<()> {
     })?
 }
 
-/// Checks that forward and reply entries are a bijection; flows by remote port.
-fn bijection<F: family::Family>(lab: &Lab, name: &str) -> Result<BTreeMap<u16, u64>>
-where
-    FlowKey<F::Addr>: Pod + Eq + Hash + std::fmt::Debug,
-    F::Addr: Address + std::fmt::Debug,
-    FlowValue<F>: Pod,
-{
-    let table: HashMap<_, FlowKey<F::Addr>, FlowValue<F>> =
-        Map::HashMap(MapData::from_pin(map(lab, name)?)?).try_into()?;
-    let entries: std::collections::HashMap<_, _> = table.iter().collect::<Result<_, _>>()?;
-    let (mut flows, mut replies) = (BTreeMap::new(), 0);
-    for (key, value) in &entries {
-        let other = if key.dir == OUT {
-            *flows.entry(key.dport).or_default() += 1;
-            key.reply(value.nat_addr, value.word.port)
-        } else {
-            ensure!(key.dir == IN, "{key:?}");
-            replies += 1;
-            key.original(value.nat_addr, value.word.port)
-        };
-        let back = entries.get(&other).with_context(|| format!("{key:?} has no other half {other:?}"))?;
-        let own = if key.dir == OUT { (key.saddr, key.sport) } else { (key.daddr, key.dport) };
-        ensure!((back.nat_addr, back.word.port) == own, "{other:?} belongs to another than {key:?}");
-    }
-    ensure!(flows.values().sum::<u64>() == replies, "{replies} replies of {flows:?}");
-    Ok(flows)
-}
-
 fn flows_by_port(lab: &Lab, family: Family) -> Result<BTreeMap<u16, u64>> {
     match family {
-        Family::V4 => bijection::<V4>(lab, "FLOWS4"),
-        Family::V6 => bijection::<V6>(lab, "FLOWS6"),
+        Family::V4 => bijection::<V4>(lab),
+        Family::V6 => bijection::<V6>(lab),
     }
 }
 

@@ -7,6 +7,7 @@ mod allocation;
 mod bench;
 mod bpftool;
 mod capabilities;
+mod churn;
 mod commands;
 mod conformance;
 #[cfg(feature = "kernels")]

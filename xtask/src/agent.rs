@@ -1,4 +1,4 @@
-//! The agent with the object in it, and the demo that runs it.
+//! The agent with the object in it, and what runs it: the demo, the soak.
 
 use std::{os::unix::process::CommandExt as _, process::Command};
 
@@ -30,16 +30,16 @@ pub(crate) fn for_lab<'a>(command: &'a mut Command, workspace: &Workspace) -> &'
     command.env("EGRESS_AGENT", workspace.agent()).env("EGRESS_EBPF_OBJ", workspace.object())
 }
 
-/// Sets up, builds, and becomes a program of tests/ (`demo`, `bench`): signals then reach it and nobody else. Returns only if
-/// that fails.
-pub(crate) fn become_program(workspace: &Workspace, name: &str, args: &[String]) -> Error {
+/// Sets up, builds, and becomes a program of tests/, `demo`, `bench` or `soak`: signals then reach it and nobody else. Returns only if that
+/// fails.
+pub(crate) fn become_program(workspace: &Workspace, program: &str, args: &[String]) -> Error {
     let prepared = setup::bring(Scope::NoFuzzing).and_then(|tools| build(workspace, &tools, &[]));
     if let Err(error) = prepared {
         return error;
     }
     let mut cargo = workspace.cargo();
-    cargo.args(["run", "--release", "--package", "egress-tests", "--bin", name, "--"]).args(args);
-    let program = for_lab(&mut cargo, workspace);
-    sh::say(format!("==> {name}\n    $ {}", sh::show(program)));
-    Error::new(program.exec()).context(format!("starting {name}"))
+    cargo.args(["run", "--release", "--package", "egress-tests", "--bin", program, "--"]).args(args);
+    let command = for_lab(&mut cargo, workspace);
+    sh::say(format!("==> {program}\n    $ {}", sh::show(command)));
+    Error::new(command.exec()).context(format!("starting the {program}"))
 }

@@ -84,6 +84,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Set up, build, let flows come and go for a while, and show that nothing is left behind
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
     /// Set up, build and run the demo; further arguments are the demo's
     Demo {
         /// Arguments of the demo
@@ -125,6 +131,10 @@ fn run(task: Task) -> Result<ExitCode> {
         }
         Task::Demo { args } => return Err(agent::become_program(&workspace, "demo", &args)),
         Task::Bench { args } => return Err(agent::become_program(&workspace, "bench", &args)),
+        Task::Soak { minutes } => {
+            let args = ["--minutes".to_owned(), minutes.to_string()];
+            return Err(agent::become_program(&workspace, "soak", &args));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -103,7 +103,9 @@ fn remove_pair<F: Family, S: FlowStore<F>>(
         store.ending(key, reply, why.number());
     }
     store.remove(key);
-    store.remove(reply);
+    if !cfg!(feature = "broken-pair") {
+        store.remove(reply);
+    }
     Outcome::Removed
 }
 

@@ -4,6 +4,7 @@ mod agent;
 mod kernel;
 mod nft;
 pub(crate) mod routes;
+pub mod table;
 
 pub use self::agent::{Agent, AgentOptions, Refusal, agent_binary, pins};
 pub use self::kernel::KernelGateway;
