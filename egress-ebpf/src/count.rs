@@ -1,6 +1,6 @@
 //! Counting, and the verdicts that TC understands.
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT};
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use egress_common::verdict::{COUNTERS as COUNTER_COUNT, Counter, DROPS as DROP_COUNT, Drop};
 
 use crate::maps::{COUNTERS, DROPS};
@@ -42,4 +42,11 @@ pub(crate) fn drop_number(reason: u32) -> i32 {
 pub(crate) fn to_stack() -> i32 {
     add(Counter::ToStack, 1);
     TC_ACT_OK
+}
+
+/// Leaves the packet to the next program, and then to the kernel.
+#[inline(always)]
+pub(crate) fn pass_on() -> i32 {
+    add(Counter::ToStack, 1);
+    TC_ACT_UNSPEC
 }

@@ -16,7 +16,7 @@ use egress_common::{
 
 use crate::{
     count,
-    maps::{CARRIED, EVENTS, Maps, config},
+    maps::{EVENTS, Maps, TALLY, config},
     store::Now,
 };
 
@@ -46,7 +46,7 @@ pub(crate) fn note<F: Maps>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
     if !wanted() {
         return;
     }
-    let Some(carried) = CARRIED.get_ptr_mut(0) else { return };
+    let Some(carried) = TALLY.get_ptr_mut(0) else { return };
     // SAFETY: the slot belongs to this CPU; the pointers are of map elements, which stay mapped for this run.
     unsafe {
         if let Some(half) = F::flows().get_ptr_mut(key) {
@@ -125,7 +125,7 @@ fn tell<F: Family>(key: *mut FlowKey<F::Addr>, reply: *mut FlowKey<F::Addr>, kin
             name_egress::<F>(event, reply);
         }
         if kind as u16 == kind::FLOW_END
-            && let Some(carried) = CARRIED.get_ptr(0)
+            && let Some(carried) = TALLY.get_ptr(0)
         {
             (*event).why = (kind >> WHY) as u8;
             (*event).began = (*carried).began as u32;

@@ -4,6 +4,7 @@
 //! - `egw_in`: ingress of the external interface, replies to the Pods
 //! - `egw_guard`: egress of the external interface, the last look at every packet that the kernel sends
 //! - `expire`: not attached; the agent runs it to remove flows
+//! - `import`: not attached; the agent runs it to take flows over
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
@@ -61,6 +62,12 @@ pub fn egw_guard(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn expire(ctx: TcContext) -> i32 {
     pipeline::expire::run(Skb::new(ctx.skb.skb))
+}
+
+/// Takes over the flows that the packet's payload describes.
+#[classifier]
+pub fn import(ctx: TcContext) -> i32 {
+    pipeline::import::run(Skb::new(ctx.skb.skb))
 }
 
 #[panic_handler]

@@ -9,11 +9,12 @@ use aya_ebpf::{
 use egress_common::{
     abi::{
         config::Config,
-        event::Carried,
-        family::{V4, V6},
+        event::Tally,
+        family::{Family, V4, V6},
         flow::{FlowKey, FlowKey4, FlowKey6, FlowValue},
         fragment::{DATAGRAMS, Datagram, DatagramKey, HELD as HELD_FRAMES, Held, WAITING, Waiting},
         hop::{HOPS, Hop},
+        order::Carried,
         policy::{MAX_LOCAL, MAX_PODS, MAX_PREFIXES},
         usage::{CELLS, Cell, PACES, Pace},
     },
@@ -91,6 +92,14 @@ pub(crate) static SCRATCH4: PerCpuArray<FlowValue<V4>, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static SCRATCH6: PerCpuArray<FlowValue<V6>, 1> = PerCpuArray::new();
 
+/// The flow that `import` takes over, and the half that it inserts. Not `SCRATCH4`: old kernels (6.1) let packets in between
+/// while an order is carried out.
+#[btf_map]
+pub(crate) static IMPORT4: PerCpuArray<Importing<V4>, 1> = PerCpuArray::new();
+/// As `IMPORT4`.
+#[btf_map]
+pub(crate) static IMPORT6: PerCpuArray<Importing<V6>, 1> = PerCpuArray::new();
+
 /// The flow for which a port is looked for (its reply key and its own), and both keys of one that was in the way; the last is
 /// one only if its `dir` says so, and then that flow ended and is yet to be told of. In a map: old kernels (6.1) take no
 /// argument's memory as a map's key, and there is no stack for copies.
@@ -153,11 +162,20 @@ pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
 /// What the flow that ends has carried.
 #[btf_map]
-pub(crate) static CARRIED: PerCpuArray<Carried, 1> = PerCpuArray::new();
+pub(crate) static TALLY: PerCpuArray<Tally, 1> = PerCpuArray::new();
 
 /// Records for the agent. The value type is `()`: libbpf refuses ring buffers with one.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
+
+/// Value of `IMPORT4` and `IMPORT6`.
+#[repr(C)]
+pub(crate) struct Importing<F: Family> {
+    /// The half that is inserted.
+    pub(crate) half: FlowValue<F>,
+    /// The flow.
+    pub(crate) flow: Carried<F>,
+}
 
 /// The maps and out-of-line functions of a family.
 pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
@@ -173,6 +191,8 @@ pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
     fn exhausted() -> &'static LruHashMap<FlowKey<Self::Addr>, u64, EXHAUSTED>;
     /// This CPU's `SCRATCH4` or `SCRATCH6`.
     fn scratch() -> Option<*mut FlowValue<Self>>;
+    /// This CPU's `IMPORT4` or `IMPORT6`.
+    fn importing() -> Option<*mut Importing<Self>>;
     /// This CPU's `WANTED4` or `WANTED6`.
     fn wanted() -> Option<*mut [FlowKey<Self::Addr>; 4]>;
     /// An element of `USE4` or `USE6`.
@@ -201,7 +221,7 @@ pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
 
 macro_rules! family {
     ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $wanted:ident,
-     $used:ident, $hops:ident, $frags:ident, $early:ident, $held:ident) => {
+     $import:ident, $used:ident, $hops:ident, $frags:ident, $early:ident, $held:ident) => {
         impl Maps for $family {
             #[inline(always)]
             fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS> {
@@ -232,6 +252,11 @@ macro_rules! family {
             #[inline(always)]
             fn scratch() -> Option<*mut FlowValue<Self>> {
                 $scratch.get_ptr_mut(0)
+            }
+
+            #[inline(always)]
+            fn importing() -> Option<*mut Importing<Self>> {
+                $import.get_ptr_mut(0)
             }
 
             #[inline(always)]
@@ -267,8 +292,12 @@ macro_rules! family {
     };
 }
 
-family!(V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, WANTED4, USE4, HOPS4, FRAGS4, EARLY4, HELD4);
-family!(V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, WANTED6, USE6, HOPS6, FRAGS6, EARLY6, HELD6);
+family!(
+    V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, WANTED4, IMPORT4, USE4, HOPS4, FRAGS4, EARLY4, HELD4
+);
+family!(
+    V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, WANTED6, IMPORT6, USE6, HOPS6, FRAGS6, EARLY6, HELD6
+);
 
 /// Cache slot of a destination: cheap, spread over the low bits where neighbouring addresses differ.
 #[inline(always)]

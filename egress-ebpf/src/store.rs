@@ -23,8 +23,8 @@ use egress_common::{
 
 use crate::{alloc::Allocate, atomic, broken, count, events, ledger, maps::Maps};
 
-/// `-EEXIST`.
-const EXISTS: i32 = -17;
+/// `-EEXIST`, from an insert.
+pub(crate) const EXISTS: i32 = -17;
 
 /// The clock of flows: nanoseconds and seconds of `CLOCK_BOOTTIME`, moved by the configuration's offset.
 #[derive(Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::Path;
 
-use crate::gateway::agent_binary;
+use crate::gateway::{agent_binary, next_agent_binary};
 
 /// What a test needs of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Need {
     Tool(&'static str),
     /// The built agent.
     Agent,
+    /// The one whose maps have another layout.
+    NextAgent,
 }
 
 /// Prints `SKIP: reason` and returns true if something is missing; the test then returns at once.
@@ -32,6 +34,10 @@ fn why_missing(need: Need) -> Option<String> {
     match need {
         Need::Root => (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned()),
         Need::Tool(name) => (!in_path(name)).then(|| format!("no {name} on this machine")),
+        Need::NextAgent => {
+            let path = next_agent_binary();
+            (!path.is_file()).then(|| format!("no agent at {}; build it with `cargo xtask build-next`", path.display()))
+        }
         Need::Agent => {
             let path = agent_binary();
             (!path.is_file()).then(|| format!("no agent at {}; build it with `cargo xtask build`", path.display()))

@@ -17,6 +17,7 @@ use egress_tests::traffic::{Call, PATIENCE, tcp, udp};
 use egress_tests::{Family, Lab, LabConfig, skip};
 
 use crate::lab::exchange_all;
+use crate::load::Load;
 use crate::rig::{Files, NEEDS, PORT, complaints, config, flows, id, pins, stat};
 
 /// Ids of the programs that the pinned links run.
@@ -85,6 +86,25 @@ fn no_packet_is_lost_while_agents_die_and_start() -> Result<()> {
         assert!(outcome.sent > 1_000 && outcome.missing.is_empty() && outcome.repeated == 0, "{outcome:?}");
     }
     assert!(complaints(&lab)?.is_empty(), "{:?}", complaints(&lab)?);
+    Ok(())
+}
+
+/// Nor is anything of what begins meanwhile.
+#[test]
+fn new_conversations_begin_while_agents_die_and_start() -> Result<()> {
+    if skip(NEEDS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
+    let load = Load::start(&lab, &Family::BOTH)?;
+    for _ in 0..2 {
+        agent.kill9()?;
+        load.advance().context("while no agent runs")?;
+        agent.restart()?;
+        load.advance()?;
+    }
+    println!("{:?}", load.finish()?);
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::{os::unix::process::CommandExt as _, process::Command};
 use anyhow::{Error, Result};
 
 use crate::{
-    object,
+    next, object,
     setup::{self, Scope, Tools},
     sh,
     workspace::Workspace,
@@ -27,7 +27,10 @@ pub(crate) fn build(workspace: &Workspace, tools: &Tools, features: &[String]) -
 
 /// Tells the crate in tests/ where the agent and the object are.
 pub(crate) fn for_lab<'a>(command: &'a mut Command, workspace: &Workspace) -> &'a mut Command {
-    command.env("EGRESS_AGENT", workspace.agent()).env("EGRESS_EBPF_OBJ", workspace.object())
+    command
+        .env("EGRESS_AGENT", workspace.agent())
+        .env("EGRESS_AGENT_NEXT", next::agent(workspace))
+        .env("EGRESS_EBPF_OBJ", workspace.object())
 }
 
 /// Sets up, builds, and becomes a program of tests/, `demo`, `bench` or `soak`: signals then reach it and nobody else. Returns only if that

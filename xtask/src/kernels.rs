@@ -53,7 +53,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const PROGRAMS: [&str; 4] = ["egw_guard", "egw_in", "egw_out", "expire"];
+const PROGRAMS: [&str; 5] = ["egw_guard", "egw_in", "egw_out", "expire", "import"];
 
 /// One kernel's part of the run.
 struct Job {

@@ -4,6 +4,7 @@ mod agent;
 mod controls;
 mod fuzz;
 mod kernels;
+mod next;
 mod object;
 mod setup;
 mod sh;
@@ -46,6 +47,8 @@ enum Task {
         #[arg(long, value_delimiter = ',')]
         features: Vec<String>,
     },
+    /// Build target/next/egress-agent, whose maps have another layout, for the test of an upgrade
+    BuildNext,
     /// Set up, check format and size, lint, test; the last line is `N passed, N failed, N skipped`
     Test {
         /// Run only the tests whose name contains this
@@ -122,6 +125,10 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Build { features } => {
             agent::build(&workspace, &setup::find()?, &features)?;
             println!("{}", workspace.agent().display());
+        }
+        Task::BuildNext => {
+            next::build(&workspace, &setup::find()?)?;
+            println!("{}", next::agent(&workspace).display());
         }
         Task::Test { filter, quick } => return Ok(test::run(&workspace, filter.as_deref(), quick)),
         Task::Controls => return controls::run(&workspace),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{agent, fuzz, object, setup, setup::Scope, sh, tally::Tally, workspace::Workspace};
+use crate::{agent, fuzz, next, object, setup, setup::Scope, sh, tally::Tally, workspace::Workspace};
 
 /// Tests that may say `SKIP:`; one more or less is a failure, so that skips cannot hide.
 const EXPECTED_SKIPS: u64 = 0;
@@ -84,6 +84,7 @@ fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool
     }
     run.step("fuzz", |tally| fuzz::test(workspace, &tools, filter, tally))?;
     run.step("build", |_| agent::build(workspace, &tools, &[]))?;
+    run.step("build another layout", |_| next::build(workspace, &tools))?;
     run.step("root tests", |tally| {
         let mut cargo = workspace.cargo();
         cargo.args(["test", "--no-fail-fast", "--package", "egress-tests", "--"]);

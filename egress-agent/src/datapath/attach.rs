@@ -1,12 +1,12 @@
 //! Attaching: TCX links where the kernel has them, a clsact qdisc's filters elsewhere. A program that is attached already is
 //! replaced without a gap.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use anyhow::{Context, Result};
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
-    links::{FdLink, PinnedLink},
+    links::{FdLink, Link, PinnedLink},
     tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact, qdisc_detach_program},
 };
 use serde::Serialize;
@@ -20,6 +20,8 @@ use crate::net::Netlink;
 
 /// Priority and handle of our filters on a clsact qdisc.
 const PRIORITY: u16 = 1;
+/// Of those behind them.
+const BEHIND: u16 = 2;
 const HANDLE: u32 = 1;
 
 /// How programs are attached.
@@ -92,19 +94,14 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
     if how != Attach::Clsact {
         match sys::link_info(&pin) {
             Ok(info) if info.ifindex == place.ifindex => {
-                let link = PinnedLink::from_pin(&pin).with_context(|| format!("open {}", pin.display()))?;
-                let link = SchedClassifierLink::try_from(FdLink::from(link)).context("pinned link")?;
-                let id =
-                    program.attach_to_link(link).with_context(|| format!("replace program of {}", pin.display()))?;
-                // Only the pin holds the link: who removes the pin takes the program away, and a new one can be attached.
-                drop(program.take_link(id)?);
+                replace(program, &pin)?;
                 return Ok(Attach::Tcx);
             }
             // The interface it was attached to is gone, or is not the one that it belongs to any more.
             Ok(_) => unlink(&pin)?,
             Err(_) => {}
         }
-        match attach_tcx(program, place) {
+        match attach_tcx(program, place, LinkOrder::first()) {
             Ok(link) => {
                 link.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
                 // What an agent with --attach clsact left; fails where there is none.
@@ -117,7 +114,7 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
             Err(error) => tracing::info!(interface = place.interface, %error, "no TCX, using clsact"),
         }
     }
-    attach_clsact(program, place)
+    attach_clsact(program, place, PRIORITY)
         .with_context(|| format!("attach {} to {} by clsact", place.program, place.interface))?;
     unlink(&pin)?;
     Ok(Attach::Clsact)
@@ -129,23 +126,96 @@ fn unknown(error: &ProgramError) -> bool {
         if matches!(error.io_error.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::EOPNOTSUPP)))
 }
 
-fn attach_tcx(program: &mut SchedClassifier, place: &Place<'_>) -> Result<FdLink, ProgramError> {
-    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
-    let id = program.attach_with_options(place.interface, place.side(), order)?;
+fn attach_tcx(program: &mut SchedClassifier, place: &Place<'_>, order: LinkOrder) -> Result<FdLink, ProgramError> {
+    let id = program.attach_with_options(place.interface, place.side(), TcAttachOptions::TcxOrder(order))?;
     let link = program.take_link(id)?;
     FdLink::try_from(link).map_err(|_| ProgramError::NotAttached)
 }
 
+/// How a program is attached beside the one whose place it is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    /// There was none: it is in its place.
+    Placed(Attach),
+    /// By a link with a pin of its own.
+    Link,
+    /// By a filter of the next priority.
+    Filter,
+}
+
+/// Attaches the program of a place behind the one that is there, which goes on.
+pub fn attach_behind(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Attach) -> Result<Beside> {
+    let (pin, beside) = (pins.link(place.link), pins.new_link(place.link));
+    let old = sys::link_info(&pin).is_ok_and(|info| info.ifindex == place.ifindex);
+    if !old && how != Attach::Clsact {
+        return attach(programs, pins, place, how).map(Beside::Placed);
+    }
+    let program = programs.get(place.program)?;
+    let context = || format!("attach {} to {} behind the old one", place.program, place.interface);
+    if !old {
+        attach_clsact(program, place, BEHIND).with_context(context)?;
+        return Ok(Beside::Filter);
+    }
+    if sys::link_info(&beside).is_ok_and(|info| info.ifindex == place.ifindex) {
+        replace(program, &beside)?;
+        return Ok(Beside::Link);
+    }
+    unlink(&beside)?;
+    let link = open_link(&pin)?;
+    let order = LinkOrder::after_link(&link).with_context(context)?;
+    let new = attach_tcx(program, place, order).with_context(context)?;
+    new.pin(&beside).with_context(|| format!("pin {}", beside.display()))?;
+    Ok(Beside::Link)
+}
+
+/// Takes the old program away and puts the new one in its place.
+pub fn put_in_place(
+    programs: &mut Programs,
+    pins: &Pins,
+    place: &Place<'_>,
+    how: Attach,
+    beside: Beside,
+) -> Result<Attach> {
+    match beside {
+        Beside::Placed(attached) => Ok(attached),
+        Beside::Link => {
+            let (from, to) = (pins.new_link(place.link), pins.link(place.link));
+            std::fs::rename(&from, &to).with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
+            Ok(Attach::Tcx)
+        }
+        Beside::Filter => {
+            let attached = attach(programs, pins, place, how)?;
+            let behind = SchedClassifierLink::attached(place.interface, place.side(), BEHIND, HANDLE.into(), None);
+            behind.context("interface")?.detach().context("remove the filter behind")?;
+            Ok(attached)
+        }
+    }
+}
+
+fn open_link(pin: &Path) -> Result<SchedClassifierLink> {
+    let link = PinnedLink::from_pin(pin).with_context(|| format!("open {}", pin.display()))?;
+    SchedClassifierLink::try_from(FdLink::from(link)).context("pinned link")
+}
+
+/// Replaces the program of a pinned link at once.
+fn replace(program: &mut SchedClassifier, pin: &Path) -> Result<()> {
+    let id = program.attach_to_link(open_link(pin)?);
+    let id = id.with_context(|| format!("replace program of {}", pin.display()))?;
+    // Only the pin holds the link: who removes the pin takes the program away, and a new one can be attached.
+    drop(program.take_link(id)?);
+    Ok(())
+}
+
 /// The filter stays when the agent ends: the qdisc holds the program.
-fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>) -> Result<()> {
+fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>, priority: u16) -> Result<()> {
     // It may be there already.
     let _ = qdisc_add_clsact(place.interface);
-    let old = SchedClassifierLink::attached(place.interface, place.side(), PRIORITY, HANDLE.into(), None)
+    let old = SchedClassifierLink::attached(place.interface, place.side(), priority, HANDLE.into(), None)
         .context("interface")?;
     let id = match program.attach_to_link(old) {
         Ok(id) => id,
         Err(_) => {
-            let options = NlOptions { priority: PRIORITY, handle: HANDLE.into(), classid: None };
+            let options = NlOptions { priority, handle: HANDLE.into(), classid: None };
             program.attach_with_options(place.interface, place.side(), TcAttachOptions::Netlink(options))?
         }
     };
@@ -156,6 +226,7 @@ fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>) -> Result<()>
 /// Takes a place's program away, however it is attached. The interface may be gone.
 pub fn detach(pins: &Pins, place: &Place<'_>) -> Result<()> {
     unlink(&pins.link(place.link))?;
+    unlink(&pins.new_link(place.link))?;
     // Fails where there is no filter of ours.
     let _ = qdisc_detach_program(place.interface, place.side(), place.program);
     Ok(())

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 
 use super::{
     flows::{Readable, Walk, walk},
-    load::run_expire,
+    load::run_order,
     pace::{PART, Pace},
     pins::Pins,
 };
@@ -177,7 +177,7 @@ where
 {
     let mut removed = 0;
     for keys in keys.chunks(MAX_KEYS as usize) {
-        removed += run_expire(program, &order::<F>(keys, why))?;
+        removed += run_order(program, &order::<F>(keys, why))?;
     }
     Ok(removed)
 }

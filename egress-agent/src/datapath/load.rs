@@ -10,7 +10,7 @@ use aya::{
 };
 
 use super::{
-    events,
+    events, layout,
     pins::{Pins, unlink},
     tables::PINNED,
 };
@@ -19,7 +19,7 @@ use super::{
 pub static OBJECT: &[u8] = include_bytes_aligned!(env!("EGRESS_EBPF_OBJ"));
 
 /// Programs of the object.
-pub const PROGRAMS: [&str; 4] = ["egw_guard", "egw_in", "egw_out", "expire"];
+pub const PROGRAMS: [&str; 5] = ["egw_guard", "egw_in", "egw_out", "expire", "import"];
 
 /// Last lines of the verifier's log that an error shows.
 const LOG_LINES: usize = 30;
@@ -50,6 +50,7 @@ impl Programs {
         }
         loader.map_max_entries("EVENTS", ring);
         let mut bpf = loader.load(&object).with_context(|| format!("create the maps{}", lacking()))?;
+        layout::pin(pins)?;
         for name in PROGRAMS {
             let program = program(&mut bpf, name)?;
             program.load().map_err(|error| verifier(name, &error))?;
@@ -87,9 +88,15 @@ fn program<'a>(bpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier>
 /// aya opens whatever lies at a pin's path: a map of another size must not be taken for ours. The layout is in the path, so
 /// only a damaged or foreign pin can differ.
 fn check_pinned(pins: &Pins) -> Result<()> {
-    use egress_common::abi::{config::Config, flow::FlowKey4};
-    for (name, key, value) in [("FLOWS4", size_of::<FlowKey4>(), 32), ("CONFIG", size_of::<u32>(), size_of::<Config>())]
-    {
+    use egress_common::abi::{
+        config::Config,
+        family::V4,
+        flow::{FlowKey4, FlowValue},
+    };
+    for (name, key, value) in [
+        ("FLOWS4", size_of::<FlowKey4>(), size_of::<FlowValue<V4>>()),
+        ("CONFIG", size_of::<u32>(), size_of::<Config>()),
+    ] {
         let path = pins.map(name);
         if !path.exists() {
             continue;
@@ -129,9 +136,9 @@ fn verifier(name: &str, error: &aya::programs::ProgramError) -> anyhow::Error {
     anyhow::anyhow!("load program {name}: {error}")
 }
 
-/// Runs a pinned or loaded `expire` with an order; how many flows it removed.
-pub fn run_expire(program: &SchedClassifier, order: &[u8]) -> Result<u32> {
+/// Runs `expire` or `import` with an order; what it returned.
+pub fn run_order(program: &SchedClassifier, order: &[u8]) -> Result<u32> {
     let options = TestRunOptions { data_in: Some(order), repeat: 1, ..TestRunOptions::new() };
-    let result = program.test_run(options).context("run program expire")?;
+    let result = program.test_run(options).context("run a program with an order")?;
     Ok(result.return_value)
 }

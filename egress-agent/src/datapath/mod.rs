@@ -2,15 +2,20 @@
 //!
 //! `load` and `attach` bring programs up, `pins` says where they are found again, `tables` opens the maps (with or without a
 //! running agent), `settings` and `policy` bring the maps in line with a [`crate::spec::desired::Desired`], `flows`,
-//! `expire`, `stats` and `audit` read them. `events` takes what the programs report, `journal` puts it into words. `pace` says how often the table is looked through.
+//! `expire`, `stats`, `top` and `audit` read them, `pace` says how often. `events` takes what the programs report, `journal` puts
+//! it into words. `layout` says what lies where in the maps, and `old` and `upgrade` take over the flows of a build where it
+//! lies elsewhere.
 
 pub mod attach;
 pub mod audit;
 pub mod events;
 pub mod expire;
 pub mod flows;
+pub mod import;
 pub mod journal;
+pub mod layout;
 pub mod load;
+pub mod old;
 pub mod pace;
 pub mod pins;
 pub mod policy;
@@ -21,6 +26,7 @@ pub mod stats;
 pub mod sys;
 pub mod tables;
 pub mod top;
+pub mod upgrade;
 
 use egress_common::abi::config::Config;
 use nix::time::{ClockId, clock_gettime};

@@ -67,6 +67,12 @@ impl Pins {
         self.dir.join("links").join(name)
     }
 
+    /// The link of a program that is to have this one's place.
+    #[must_use]
+    pub fn new_link(&self, name: &str) -> PathBuf {
+        self.link(&format!("{name}-new"))
+    }
+
     /// The pinned program of this name.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
@@ -81,6 +87,18 @@ impl Pins {
 
     fn maps(&self) -> PathBuf {
         self.dir.join("maps").join(format!("{:016x}", layout::hash()))
+    }
+
+    /// The folders of maps that builds with another layout left.
+    pub fn other_maps(&self) -> io::Result<Vec<PathBuf>> {
+        let own = self.maps();
+        let entries = match fs::read_dir(self.dir.join("maps")) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+        Ok(paths.into_iter().filter(|path| *path != own).collect())
     }
 
     /// Creates the folders and takes the lock.
@@ -156,7 +174,8 @@ pub fn unlink(path: &Path) -> Result<()> {
     }
 }
 
-fn remove_tree(dir: &Path) -> Result<()> {
+/// Removes a folder of pins if it is there.
+pub fn remove_tree(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", dir.display()))

@@ -5,7 +5,7 @@ use std::{fs::File, io::Read, net::IpAddr};
 use anyhow::{Context, Result, bail};
 use egress_common::abi::config::{Config, MAX_EGRESS, Timeouts, flags, forward};
 
-use super::{pins::Pins, tables::Tables};
+use super::{old::Kept, pins::Pins, tables::Tables};
 use crate::spec::{
     desired::Desired,
     observed::{Link, Observed},
@@ -35,12 +35,22 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// From the configuration in use if it is of this namespace, else new.
-    pub fn find(tables: &Tables, pins: &Pins, netns_cookie: u64, csum_ipv6: bool, flow_events: bool) -> Result<Self> {
+    /// From the configuration in use if it is of this namespace, else from the one of another layout `before` it, else new.
+    pub fn find(
+        tables: &Tables,
+        pins: &Pins,
+        netns_cookie: u64,
+        csum_ipv6: bool,
+        flow_events: bool,
+        before: Option<Kept>,
+    ) -> Result<Self> {
         let (capacity, boot_id) = (tables.capacity(pins)?, boot_id()?);
         let old = tables.config()?;
         if old.external_ifindex != 0 && old.netns_cookie == netns_cookie {
             let (port_key, clock_offset_ns) = (old.port_key, old.clock_offset_ns);
+            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id, flow_events });
+        }
+        if let Some(Kept { port_key, clock_offset_ns, .. }) = before {
             return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id, flow_events });
         }
         let mut bytes = [[0; 8]; 2];
@@ -107,11 +117,9 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
         port_min: profile.port_range.min,
         port_max: profile.port_range.max,
         icmp_max: ICMP_MAX,
-        pad: 0,
         fair_from: profile.fairness.from_percent,
         source_flows: profile.fairness.max_flows_per_source.unwrap_or(0),
         source_rate: profile.fairness.new_flows_per_source_per_second.unwrap_or(0),
-        pad2: 0,
         boot_id: ground.boot_id,
         egress4_len: 0,
         egress6_len: 0,
@@ -121,6 +129,7 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
         external_gateway6: desired.external.gateway6.map_or([0; 16], |a| a.octets()),
         egress4: [[0; 4]; MAX_EGRESS],
         egress6: [[0; 16]; MAX_EGRESS],
+        ..Config::EMPTY
     };
     if profile.port_selection == PortSelection::Preserve {
         config.flags |= flags::PRESERVE_PORT;

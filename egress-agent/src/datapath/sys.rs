@@ -1,11 +1,12 @@
-//! The few `bpf(2)` calls that aya does not offer: batch lookups and what a link is attached to.
+//! The few `bpf(2)` calls that aya does not offer: batch lookups, what a link is attached to, and maps whose types only the
+//! build knows that made them.
 
 use std::{
     ffi::CString,
     io,
     mem::{size_of, zeroed},
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::Path,
@@ -13,17 +14,49 @@ use std::{
 
 use nix::libc;
 
+const BPF_MAP_CREATE: u32 = 0;
+const BPF_MAP_LOOKUP_ELEM: u32 = 1;
+const BPF_MAP_UPDATE_ELEM: u32 = 2;
+const BPF_OBJ_PIN: u32 = 6;
 const BPF_OBJ_GET: u32 = 7;
 const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
+const BPF_MAP_FREEZE: u32 = 22;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 
-/// `union bpf_attr`, the three shapes that are used here. Fields as in linux/bpf.h.
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+
+/// `union bpf_attr`, the shapes that are used here. Fields as in linux/bpf.h.
 #[repr(C)]
 union Attr {
     obj: ObjAttr,
     info: InfoAttr,
     batch: BatchAttr,
+    element: ElementAttr,
+    create: CreateAttr,
     size: [u64; 16],
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct ElementAttr {
+    map_fd: u32,
+    pad: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct CreateAttr {
+    map_type: u32,
+    key_size: u32,
+    value_size: u32,
+    max_entries: u32,
+    map_flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    map_name: [u8; 16],
 }
 
 #[repr(C)]
@@ -108,6 +141,48 @@ pub fn link_info(path: &Path) -> io::Result<LinkInfo> {
     Ok(info)
 }
 
+/// Makes an array of one value, which nobody can change any more, and pins it.
+pub fn pin_text(path: &Path, name: [u8; 16], value: &[u8]) -> io::Result<()> {
+    let mut attr = attr();
+    attr.create = CreateAttr {
+        map_type: BPF_MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: u32::try_from(value.len()).map_err(io::Error::other)?,
+        max_entries: 1,
+        map_flags: 0,
+        inner_map_fd: 0,
+        numa_node: 0,
+        map_name: name,
+    };
+    let fd = bpf(BPF_MAP_CREATE, &mut attr)?;
+    // SAFETY: the call made this descriptor for us.
+    let map = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?) };
+    update(map.as_fd(), 0, value)?;
+    let mut attr = self::attr();
+    attr.obj = ObjAttr { pathname: u64::from(map.as_raw_fd().unsigned_abs()), bpf_fd: 0, file_flags: 0 };
+    bpf(BPF_MAP_FREEZE, &mut attr)?;
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    attr.obj = ObjAttr { pathname: name.as_ptr() as u64, bpf_fd: map.as_raw_fd().unsigned_abs(), file_flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut attr).map(|_| ())
+}
+
+fn element(map: BorrowedFd<'_>, index: &u32, value: u64) -> Attr {
+    let mut attr = attr();
+    let key = std::ptr::from_ref(index) as u64;
+    attr.element = ElementAttr { map_fd: map.as_raw_fd().unsigned_abs(), pad: 0, key, value, flags: 0 };
+    attr
+}
+
+/// Reads an entry of an array into `value`, which must have the size of the map's values.
+pub fn lookup(map: BorrowedFd<'_>, index: u32, value: &mut [u8]) -> io::Result<()> {
+    bpf(BPF_MAP_LOOKUP_ELEM, &mut element(map, &index, value.as_mut_ptr() as u64)).map(|_| ())
+}
+
+/// Writes an entry of an array; `value` must have the size of the map's values.
+pub fn update(map: BorrowedFd<'_>, index: u32, value: &[u8]) -> io::Result<()> {
+    bpf(BPF_MAP_UPDATE_ELEM, &mut element(map, &index, value.as_ptr() as u64)).map(|_| ())
+}
+
 /// Walks a hash map in batches of up to `size` entries. A bucket is read at once and entries never change theirs, so an entry that
 /// stays is seen exactly once a round, however long it takes; one that comes or goes meanwhile may be seen or not.
 pub struct Batches<K, V> {
@@ -134,37 +209,102 @@ impl<K: aya::Pod, V: aya::Pod> Batches<K, V> {
             let size = self.keys.capacity().min(self.values.capacity());
             self.keys.clear();
             self.values.clear();
-            let mut next = [0u8; 8];
-            let mut attr = attr();
-            attr.batch = BatchAttr {
-                in_batch: self.cursor.as_ref().map_or(0, |c| c.as_ptr() as u64),
-                out_batch: next.as_mut_ptr() as u64,
-                keys: self.keys.as_mut_ptr() as u64,
-                values: self.values.as_mut_ptr() as u64,
-                count: u32::try_from(size).unwrap_or(u32::MAX),
-                map_fd: self.map.as_raw_fd().unsigned_abs(),
-                elem_flags: 0,
-                flags: 0,
-            };
-            match bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) {
-                Ok(_) => {}
-                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.done = true,
+            let found = batch(
+                self.map.as_fd(),
+                self.cursor.as_ref(),
+                self.keys.as_mut_ptr().cast(),
+                self.values.as_mut_ptr().cast(),
+                size,
+            )?;
+            let Some(found) = found else {
                 // One bucket holds more than the batch.
-                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                    self.keys.reserve(size * 2);
-                    self.values.reserve(size * 2);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-            // SAFETY: the kernel wrote `count` there, and as many entries into both buffers, whose capacity it was told.
+                self.keys.reserve(size * 2);
+                self.values.reserve(size * 2);
+                continue;
+            };
+            // SAFETY: the kernel wrote as many entries into both buffers, whose capacity it was told.
             unsafe {
-                let count = attr.batch.count as usize;
-                self.keys.set_len(count.min(size));
-                self.values.set_len(count.min(size));
+                self.keys.set_len(found.count);
+                self.values.set_len(found.count);
             }
-            self.cursor = Some(next);
+            self.done = found.last;
+            self.cursor = Some(found.cursor);
             return Ok(Some((&self.keys, &self.values)));
         }
     }
+}
+
+/// Likewise, where only the map knows how long keys and values are.
+pub struct RawBatches<'a> {
+    map: BorrowedFd<'a>,
+    sizes: (usize, usize),
+    cursor: Option<[u8; 8]>,
+    done: bool,
+    room: usize,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+}
+
+impl<'a> RawBatches<'a> {
+    /// Starts at the map's first bucket; `sizes` are those of the map's keys and values.
+    pub fn new(map: BorrowedFd<'a>, sizes: (usize, usize), room: usize) -> Self {
+        Self { map, sizes, cursor: None, done: false, room, keys: Vec::new(), values: Vec::new() }
+    }
+
+    /// The next batch, until there is none: each key with its value.
+    pub fn next_batch(&mut self) -> io::Result<Option<impl Iterator<Item = (&[u8], &[u8])>>> {
+        if self.done {
+            return Ok(None);
+        }
+        let found = loop {
+            self.keys.resize(self.room * self.sizes.0, 0);
+            self.values.resize(self.room * self.sizes.1, 0);
+            let (keys, values) = (self.keys.as_mut_ptr(), self.values.as_mut_ptr());
+            match batch(self.map, self.cursor.as_ref(), keys, values, self.room)? {
+                Some(found) => break found,
+                None => self.room *= 2,
+            }
+        };
+        self.done = found.last;
+        self.cursor = Some(found.cursor);
+        let pairs = self.keys.chunks_exact(self.sizes.0).zip(self.values.chunks_exact(self.sizes.1));
+        Ok(Some(pairs.take(found.count)))
+    }
+}
+
+struct Found {
+    count: usize,
+    cursor: [u8; 8],
+    last: bool,
+}
+
+/// One call; none if a bucket holds more than `size` entries. Both buffers must have room for so many.
+fn batch(
+    map: BorrowedFd<'_>,
+    cursor: Option<&[u8; 8]>,
+    keys: *mut u8,
+    values: *mut u8,
+    size: usize,
+) -> io::Result<Option<Found>> {
+    let mut next = [0u8; 8];
+    let mut attr = attr();
+    attr.batch = BatchAttr {
+        in_batch: cursor.map_or(0, |c| c.as_ptr() as u64),
+        out_batch: next.as_mut_ptr() as u64,
+        keys: keys as u64,
+        values: values as u64,
+        count: u32::try_from(size).unwrap_or(u32::MAX),
+        map_fd: map.as_raw_fd().unsigned_abs(),
+        elem_flags: 0,
+        flags: 0,
+    };
+    let last = match bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) {
+        Ok(_) => false,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(error) if error.raw_os_error() == Some(libc::ENOSPC) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // SAFETY: the kernel wrote it, also where it found the end.
+    let count = unsafe { attr.batch.count } as usize;
+    Ok(Some(Found { count: count.min(size), cursor: next, last }))
 }

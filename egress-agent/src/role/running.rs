@@ -12,11 +12,13 @@ use crate::{
         events::{FLOW_RING, RING},
         expire::{self, Sweep},
         load::Programs,
+        old::Old,
         pins::{self, Lock},
         policy, probe, settings,
         settings::Ground,
         size::{self, TableSize},
         tables::Tables,
+        upgrade,
     },
     net::{Failure, Netlink, prepare, route},
     spec::{desired::Desired, observed::Observed},
@@ -37,6 +39,8 @@ pub struct Running {
     /// A packet may have opened a flow by the old configuration just after the table was looked through: look once more.
     cut_again: bool,
     attached: Attach,
+    /// Maps of another layout whose flows are to be taken over.
+    old: Vec<Old>,
     _lock: Lock,
 }
 
@@ -59,7 +63,9 @@ impl Running {
             }
             Err(error) => warn!("sweep: {error:#}"),
         }
-        if stale(&place) {
+        let mut old = Old::find(&place.pins)?;
+        if stale(&place, &old) {
+            old.clear();
             info!("removing what an older network namespace with the same inode left");
             drop(lock);
             place.pins.remove()?;
@@ -71,7 +77,8 @@ impl Running {
         let capacity = tables.capacity(&place.pins)?;
         let sweep = Sweep::open(&place.pins, capacity)?;
         warn_of_size(capacity, size.flows);
-        let ground = Ground::find(&tables, &place.pins, place.cookie, probe::offers().csum_ipv6, flow_events)?;
+        let before = old.first().and_then(Old::kept);
+        let ground = Ground::find(&tables, &place.pins, place.cookie, probe::offers().csum_ipv6, flow_events, before)?;
         Ok(Self {
             place,
             programs,
@@ -84,6 +91,7 @@ impl Running {
             complete: false,
             cut_again: false,
             attached: how,
+            old,
             _lock: lock,
         })
     }
@@ -119,10 +127,15 @@ impl Running {
         let moved = old.as_ref().is_none_or(|(_, old)| {
             [internal, external].iter().any(|(name, index)| old.link(name).is_none_or(|link| link.index != *index))
         });
-        if moved {
-            for place in places(internal, external) {
+        let places = places(internal, external);
+        if !self.old.is_empty() {
+            self.attached = upgrade::run(&mut self.programs, &self.place.pins, &places, self.how, &self.old)?;
+            self.old.clear();
+        } else if moved {
+            for place in places {
                 self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
             }
+            upgrade::forget(&self.place.pins)?;
         }
         if old.is_none_or(|(old, _)| may_cut(&old, &desired)) {
             self.cut_again = true;
@@ -234,10 +247,10 @@ fn may_cut(old: &Desired, new: &Desired) -> bool {
 }
 
 /// Whether pins of this id belong to another namespace: inodes are used again, cookies are not.
-fn stale(place: &Place) -> bool {
-    Tables::open(&place.pins)
-        .and_then(|tables| tables.config())
-        .is_ok_and(|config| config.external_ifindex != 0 && config.netns_cookie != place.cookie)
+fn stale(place: &Place, old: &[Old]) -> bool {
+    let own = Tables::open(&place.pins).and_then(|tables| tables.config());
+    own.is_ok_and(|config| config.external_ifindex != 0 && config.netns_cookie != place.cookie)
+        || old.iter().filter_map(Old::kept).any(|kept| kept.netns_cookie != place.cookie)
 }
 
 fn warn_of_size(have: u32, wanted: u32) {

@@ -64,6 +64,9 @@ pub struct Config {
     pub clock_offset_ns: u64,
     /// `SO_NETNS_COOKIE` of the namespace that this table belongs to.
     pub netns_cookie: u64,
+    /// Moves the other fields.
+    #[cfg(feature = "layout-next")]
+    pub novel: [u32; 4],
     /// Secret of the port sequence (RFC 6056 §3.3.3).
     pub port_key: [u64; 2],
     /// Bits of [`flags`].
@@ -121,5 +124,52 @@ pub struct Config {
     pub egress6: [[u8; 16]; MAX_EGRESS],
 }
 
-const _: () = assert!(size_of::<Config>() == 32 + 8 * 4 + 32 + 8 + 32 + 8 + 40 + 20 * MAX_EGRESS);
+impl Config {
+    /// All zero, which is no configuration yet; what a build does not set, it takes from here.
+    pub const EMPTY: Self = Self {
+        clock_offset_ns: 0,
+        netns_cookie: 0,
+        #[cfg(feature = "layout-next")]
+        novel: [0; 4],
+        port_key: [0; 2],
+        flags: 0,
+        internal_ifindex: 0,
+        external_ifindex: 0,
+        forward_out: 0,
+        forward_in: 0,
+        internal_mtu: 0,
+        external_mtu: 0,
+        capacity: 0,
+        timeouts: Timeouts {
+            tcp_opening: 0,
+            tcp_established: 0,
+            tcp_half_closed: 0,
+            tcp_closing: 0,
+            udp_unreplied: 0,
+            udp_replied: 0,
+            icmp: 0,
+            other: 0,
+        },
+        port_min: 0,
+        port_max: 0,
+        icmp_max: 0,
+        pad: 0,
+        fair_from: 100,
+        source_flows: 0,
+        source_rate: 0,
+        pad2: 0,
+        boot_id: [0; 16],
+        egress4_len: 0,
+        egress6_len: 0,
+        internal_gateway4: [0; 4],
+        external_gateway4: [0; 4],
+        internal_gateway6: [0; 16],
+        external_gateway6: [0; 16],
+        egress4: [[0; 4]; MAX_EGRESS],
+        egress6: [[0; 16]; MAX_EGRESS],
+    };
+}
+
+const NOVEL: usize = if cfg!(feature = "layout-next") { 16 } else { 0 };
+const _: () = assert!(size_of::<Config>() == NOVEL + 32 + 8 * 4 + 32 + 8 + 32 + 8 + 40 + 20 * MAX_EGRESS);
 const _: () = assert!(size_of::<Config>().is_multiple_of(8), "no hidden padding at the end");

@@ -76,7 +76,7 @@ pub struct Event {
 /// What a flow has carried, kept for its record until there is stack to write it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Carried {
+pub struct Tally {
     /// See [`Event::began`].
     pub began: u64,
     /// See [`Event::out_packets`].

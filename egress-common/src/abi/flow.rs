@@ -68,6 +68,9 @@ pub mod state {
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug)]
 pub struct FlowValue<F: Family> {
+    /// Moves the other fields.
+    #[cfg(feature = "layout-next")]
+    pub novel: u64,
     /// Outbound: the egress address that becomes the source. Inbound: the inside address that becomes the destination.
     pub nat_addr: F::Addr,
     /// Port and state.
@@ -88,7 +91,17 @@ impl<F: Family> FlowValue<F> {
     /// A half that begins at `now`.
     #[inline(always)]
     pub fn new(nat_addr: F::Addr, word: Word, now: u32) -> Self {
-        Self { nat_addr, word, last_seen: now, created: now, pad: F::Pad::default(), packets: 0, bytes: 0 }
+        Self {
+            #[cfg(feature = "layout-next")]
+            novel: 0,
+            nat_addr,
+            word,
+            last_seen: now,
+            created: now,
+            pad: F::Pad::default(),
+            packets: 0,
+            bytes: 0,
+        }
     }
 }
 
@@ -163,7 +176,8 @@ pub type FlowKey6 = FlowKey<[u8; 16]>;
 const _: () = {
     assert!(size_of::<FlowKey4>() == 16);
     assert!(size_of::<FlowKey6>() == 40);
-    assert!(size_of::<FlowValue<V4>>() == 32);
-    assert!(size_of::<FlowValue<V6>>() == 48);
+    let novel = if cfg!(feature = "layout-next") { 8 } else { 0 };
+    assert!(size_of::<FlowValue<V4>>() == 32 + novel);
+    assert!(size_of::<FlowValue<V6>>() == 48 + novel);
     assert!(cfg!(target_endian = "little"), "Word's byte layout and its raw form agree on little endian only");
 };

@@ -61,5 +61,62 @@ pub const fn hash() -> u64 {
     hash
 }
 
+/// A field of a record, by its name in this code and in BTF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name; `word.port` lies in a struct of its own.
+    pub name: &'static str,
+    /// Bytes before it.
+    pub offset: usize,
+    /// Its bytes.
+    pub size: usize,
+}
+
+/// A key or value of a map.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// `FLOWS4 key`.
+    pub name: &'static str,
+    /// Its bytes.
+    pub size: usize,
+    /// What a build with another layout may read of it.
+    pub fields: &'static [Field],
+}
+
+const fn size_of_field<T, F>(_: fn(&T) -> &F) -> usize {
+    size_of::<F>()
+}
+
+macro_rules! record {
+    ($name:literal, $type:ty, [$($($field:ident).+),+ $(,)?]) => {
+        Record {
+            name: $name,
+            size: size_of::<$type>(),
+            fields: &[$(Field {
+                name: stringify!($($field).+),
+                offset: core::mem::offset_of!($type, $($field).+),
+                size: size_of_field(|record: &$type| &record.$($field).+),
+            }),+],
+        }
+    };
+}
+
+/// What lies where in the maps that the next build reads: it is pinned beside them as text (`LAYOUT`), one line a field.
+pub const RECORDS: [Record; 5] = [
+    record!("FLOWS4 key", FlowKey4, [saddr, daddr, sport, dport, proto, dir, zone]),
+    record!(
+        "FLOWS4 value",
+        FlowValue<V4>,
+        [nat_addr, word.port, word.seen, word.state, last_seen, created, packets, bytes]
+    ),
+    record!("FLOWS6 key", FlowKey6, [saddr, daddr, sport, dport, proto, dir, zone]),
+    record!(
+        "FLOWS6 value",
+        FlowValue<V6>,
+        [nat_addr, word.port, word.seen, word.state, last_seen, created, packets, bytes]
+    ),
+    record!("CONFIG value", Config, [clock_offset_ns, netns_cookie, port_key, flags, external_ifindex]),
+];
+
 #[cfg(test)]
 mod tests;

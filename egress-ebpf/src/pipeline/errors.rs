@@ -16,7 +16,7 @@ use egress_common::{
     verdict::{Counter, Drop},
 };
 
-use super::{Arrived, Stack, inward::passing, link_only, resume, send, untranslated};
+use super::{Arrived, Stack, inward::passing, link_only, resume, send, untranslated, yields};
 use crate::{
     count,
     ctx::{copied::Copied, skb::Skb},
@@ -36,10 +36,14 @@ pub(crate) fn outbound<F: Stack>(skb: Skb) -> i32 {
     if link_only(packet) {
         return count::to_stack();
     }
+    let half = Table::<F>::new(now).get(&quote.key(OUT)).filter(|half| half.word.carries(OUT));
+    if half.is_none() && yields(config, false) {
+        return count::pass_on();
+    }
     if F::local(&packet.dst).is_some() {
         return own(skb, config, quote);
     }
-    if let Some(half) = Table::<F>::new(now).get(&quote.key(OUT)).filter(|half| half.word.carries(OUT)) {
+    if let Some(half) = half {
         let to = (&half.nat_addr, half.word.port);
         return forward(skb, packet, config, End::Source, &packet.dst, now, |it, ttl| {
             relay(it, packet, quote, End::Source, to, ttl)
@@ -76,6 +80,9 @@ pub(crate) fn inbound<F: Stack>(skb: Skb) -> i32 {
         return forward(skb, packet, config, End::Destination, to.0, now, |it, ttl| {
             relay(it, packet, quote, End::Destination, to, ttl)
         });
+    }
+    if yields(config, false) {
+        return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {
         return own(skb, config, quote);

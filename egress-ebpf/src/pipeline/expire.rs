@@ -56,7 +56,7 @@ fn all<F: Remove>(skb: Skb, head: Head) -> u32 {
 }
 
 /// A family with its out-of-line removal of one flow.
-trait Remove: Stack {
+pub(super) trait Remove: Stack {
     /// Removes the flow (outbound key) or the orphaned half (inbound key); 1 if it did.
     fn remove(key: *mut FlowKey<Self::Addr>, why: u32) -> u32;
 }

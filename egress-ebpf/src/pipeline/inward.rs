@@ -14,7 +14,7 @@ use egress_common::{
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
     steps::{ANSWER, DEEP, EARLY, ERROR, NO_FLOW, READ, RELEASE, RESET, Steps},
-    untranslated,
+    untranslated, yields,
 };
 use crate::{count, ctx::skb::Skb, store::Now};
 
@@ -68,6 +68,9 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
     };
     if link_only(packet) {
         return count::to_stack();
+    }
+    if yields(config, false) {
+        return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {
         return own(skb, packet, config, IN, now);

@@ -2,6 +2,7 @@
 
 pub(crate) mod expire;
 pub(crate) mod guard;
+pub(crate) mod import;
 pub(crate) mod inward;
 pub(crate) mod out;
 
@@ -17,7 +18,7 @@ mod steps;
 use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
     abi::{
-        config::Config,
+        config::{Config, flags as modes},
         family::Address,
         flow::IN,
         fragment::fate,
@@ -99,6 +100,13 @@ fn resume<F: Maps>() -> Result<Arrived<&'static mut Parsed<F>>, i32> {
     let (Some(config), Some(packet)) = (config(), F::packet()) else { return Err(count::drop(Drop::NotConfigured)) };
     // SAFETY: `read` wrote it, and it belongs to this CPU until the program ends.
     Ok(Arrived { packet: unsafe { &mut *packet }, config, now: Now::read(config) })
+}
+
+/// Whether a packet that belongs to no flow is to be passed on: another table, or the kernel's NAT, may know its flow. `opens`:
+/// it is a TCP SYN from a Pod, which nobody can know yet.
+#[inline(always)]
+fn yields(config: &Config, opens: bool) -> bool {
+    config.flags & modes::YIELD != 0 && !(opens && config.flags & modes::YIELD_NOT_SYN != 0)
 }
 
 /// Whether a packet stays on its link: multicast, link-local, sources that no packet may have. The kernel's alone. Discovery

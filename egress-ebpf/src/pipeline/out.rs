@@ -4,7 +4,7 @@ use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
     abi::{
         family::{V4, V6},
-        flow::OUT,
+        flow::{OUT, seen},
         hop::flags,
     },
     conntrack::stray::{self, Stray},
@@ -18,7 +18,7 @@ use egress_common::{
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
     steps::{DEEP, EARLY, ERROR, NO_FLOW, OPENED, READ, RELEASE, RESET, Steps, TRANSLATE},
-    untranslated,
+    untranslated, yields,
 };
 use crate::{
     count,
@@ -78,6 +78,9 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
     };
     if link_only(packet) {
         return count::to_stack();
+    }
+    if yields(config, packet.proto == proto::TCP && packet.seen == seen::SYN) {
+        return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {
         return own(skb, packet, config, OUT, now);

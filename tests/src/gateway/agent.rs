@@ -31,6 +31,14 @@ pub fn agent_binary() -> PathBuf {
     )
 }
 
+/// An agent whose maps have another layout: `EGRESS_AGENT_NEXT`, else where `cargo xtask build-next` leaves it.
+pub fn next_agent_binary() -> PathBuf {
+    env::var_os("EGRESS_AGENT_NEXT").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/next/egress-agent")),
+        PathBuf::from,
+    )
+}
+
 /// Where the agent of this lab's gateway keeps its pins.
 pub fn pins(lab: &Lab) -> Result<PathBuf> {
     Ok(Path::new("/sys/fs/bpf/egress-ebpf").join(gateway_id(lab)?))
@@ -180,6 +188,24 @@ impl<'lab> Agent<'lab> {
         Ok(())
     }
 
+    /// [`Self::restart`] with another binary.
+    pub fn restart_as(&mut self, binary: PathBuf) -> Result<()> {
+        self.options.binary = Some(binary);
+        self.restart()
+    }
+
+    /// Starts another binary, and comes back as soon as `there` holds.
+    pub fn restart_until(&mut self, binary: PathBuf, there: impl Fn() -> bool) -> Result<()> {
+        self.options.binary = Some(binary);
+        (self.child, self.log) = start(self.lab, &self.options)?;
+        let deadline = Instant::now() + crate::wait::patient(READY);
+        while !there() {
+            ensure!(Instant::now() < deadline, "it does not come there\n{}", self.stderr());
+            thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
+    }
+
     /// `egress-agent <command> -o json` for this gateway.
     pub fn ask(&self, command: &str) -> Result<Value> {
         query(self.lab, self.options.program(), command)
@@ -244,7 +270,9 @@ fn start(lab: &Lab, options: &AgentOptions) -> Result<(Child, Arc<Log>)> {
     }
     command.args(&options.arguments);
     // Another object than the agent has in it, for `cargo xtask controls`.
-    if let Some(object) = env::var_os("EGRESS_OBJECT") {
+    if let Some(object) = env::var_os("EGRESS_OBJECT")
+        && options.binary.is_none()
+    {
         command.arg("--object").arg(object);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

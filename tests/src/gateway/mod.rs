@@ -6,7 +6,7 @@ mod nft;
 pub(crate) mod routes;
 pub mod table;
 
-pub use self::agent::{Agent, AgentOptions, Refusal, agent_binary, pins};
+pub use self::agent::{Agent, AgentOptions, Refusal, agent_binary, next_agent_binary, pins};
 pub use self::kernel::KernelGateway;
 pub use self::nft::NftGateway;
 

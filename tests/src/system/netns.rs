@@ -70,6 +70,12 @@ impl Netns {
         .and_then(|result| result)
     }
 
+    /// What brings the thread that calls it into the namespace, for good.
+    pub fn door(&self) -> Result<impl Fn() -> Result<()> + Send + 'static> {
+        let handle = self.handle.try_clone().context("second handle of a namespace")?;
+        Ok(move || setns(handle.as_fd(), CloneFlags::CLONE_NEWNET).context("enter a namespace"))
+    }
+
     /// Writes sysctls, each as `net/ipv4/ip_forward` and its value.
     pub fn sysctl(&self, settings: &[(&str, &str)]) -> Result<()> {
         self.run(|| {

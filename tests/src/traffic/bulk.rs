@@ -202,7 +202,8 @@ fn check_pattern(mut stream: &TcpStream, progress: &AtomicU64, go_on: impl Fn() 
     Ok((received, intact))
 }
 
-fn retransmits(stream: &TcpStream) -> Result<u32> {
+/// See [`Outcome::retransmits`].
+pub fn retransmits(stream: &TcpStream) -> Result<u32> {
     // SAFETY: tcp_info is plain data.
     let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
     let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;

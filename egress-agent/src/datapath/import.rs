@@ -1,0 +1,89 @@
+//! Handing flows to the program `import`.
+
+use std::ops::AddAssign;
+
+use anyhow::Result;
+use aya::programs::SchedClassifier;
+use bytes::{BufMut, BytesMut};
+use egress_common::abi::{
+    family::{Family, V4, V6},
+    order::{Carried, HEAD, MAX_FLOWS, Taken},
+};
+
+use super::load::run_order;
+
+/// Flows of both families.
+#[derive(Debug, Default)]
+pub struct Flows {
+    /// IPv4.
+    pub v4: Vec<Carried<V4>>,
+    /// IPv6.
+    pub v6: Vec<Carried<V6>>,
+}
+
+/// What became of flows, see [`Taken`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Became {
+    /// In the table now.
+    pub new: u32,
+    /// There already.
+    pub known: u32,
+    /// It is being removed at this moment, or the flow that holds its egress port is.
+    pub refused: u32,
+    /// No room.
+    pub full: u32,
+}
+
+impl Became {
+    fn from_returned(returned: u32) -> Self {
+        let of = |taken: Taken| returned >> (8 * taken as u32) & 0xff;
+        Self { new: of(Taken::New), known: of(Taken::Known), refused: of(Taken::Refused), full: of(Taken::Full) }
+    }
+}
+
+impl AddAssign for Became {
+    fn add_assign(&mut self, more: Self) {
+        self.new += more.new;
+        self.known += more.known;
+        self.refused += more.refused;
+        self.full += more.full;
+    }
+}
+
+/// Takes over all of them; `add` as in [`egress_common::abi::order::ImportHead`].
+pub fn import(program: &SchedClassifier, flows: &Flows, add: bool) -> Result<Became> {
+    let mut became = family(program, &flows.v4, add)?;
+    became += family(program, &flows.v6, add)?;
+    Ok(became)
+}
+
+fn family<F: Family>(program: &SchedClassifier, flows: &[Carried<F>], add: bool) -> Result<Became> {
+    let mut became = Became::default();
+    for flows in flows.chunks(MAX_FLOWS as usize) {
+        became += Became::from_returned(run_order(program, &order(flows, add))?);
+    }
+    Ok(became)
+}
+
+/// The bytes of an order, see [`egress_common::abi::order`].
+fn order<F: Family>(flows: &[Carried<F>], add: bool) -> BytesMut {
+    let mut bytes = BytesMut::with_capacity(HEAD as usize + size_of_val(flows));
+    bytes.put_u8(u8::from(F::V6));
+    bytes.put_u8(u8::from(add));
+    bytes.put_u8(u8::try_from(flows.len()).unwrap_or(u8::MAX));
+    bytes.put_bytes(0, HEAD as usize - bytes.len());
+    // SAFETY: repr(C) of integers and arrays of them, whose sizes leave no padding (asserted beside it), read as its bytes.
+    bytes.put_slice(unsafe { std::slice::from_raw_parts(flows.as_ptr().cast(), size_of_val(flows)) });
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_returned_is_four_numbers() {
+        let became = Became::from_returned(32 | 3 << 8 | 2 << 16 | 1 << 24);
+        assert_eq!(became, Became { new: 32, known: 3, refused: 2, full: 1 });
+    }
+}

@@ -1,0 +1,141 @@
+//! From maps of another layout to ours without losing a packet or a flow.
+//!
+//! The new programs are attached behind the old ones, and these then pass on what belongs to no flow of theirs: from then on
+//! they open none, so that all of theirs can be copied, and every packet finds its flow in one of the two tables. What is done
+//! can be done again from any point: links beside the old ones have a pin, `<link>-new`.
+
+use std::{collections::HashMap, hash::Hash, thread::sleep, time::Duration};
+
+use anyhow::{Context, Result};
+use egress_common::abi::{
+    family::{Address, Family},
+    flow::FlowKey,
+    order::{Carried, Wide},
+};
+use tracing::{info, warn};
+
+use super::{
+    attach::{Attach, Place, attach, attach_behind, put_in_place},
+    import::{Became, Flows, import},
+    load::Programs,
+    old::Old,
+    pins::{Pins, remove_tree},
+};
+
+/// Programs that began before a change have ended after that time, also on a virtual CPU that waits for its core.
+pub const GRACE: Duration = Duration::from_millis(20);
+
+/// Looks for flows that came late.
+const LOOKS: u32 = 10;
+
+/// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached.
+pub fn run(programs: &mut Programs, pins: &Pins, places: &[Place<'_>], how: Attach, old: &[Old]) -> Result<Attach> {
+    let (behind, mut attached) = (|place: &&Place<'_>| !place.egress, how);
+    for guard in places.iter().filter(|place| place.egress) {
+        attached = attach(programs, pins, guard, how)?;
+    }
+    let mut became = copy(programs, &read(old)?, false)?;
+    let mut beside = Vec::new();
+    for place in places.iter().filter(behind) {
+        beside.push(attach_behind(programs, pins, place, how)?);
+    }
+    for old in old {
+        old.pass_on()?;
+    }
+    let mut last = Flows::default();
+    for _ in 0..LOOKS {
+        sleep(GRACE);
+        last = read(old)?;
+        let more = copy(programs, &last, false)?;
+        became = Became { new: became.new + more.new, ..more };
+        if more.new == 0 {
+            break;
+        }
+    }
+    for (place, beside) in places.iter().filter(behind).zip(beside) {
+        attached = put_in_place(programs, pins, place, how, beside)?;
+    }
+    // What the old programs did between the last look and their end.
+    sleep(GRACE);
+    let end = read(old)?;
+    let rest = Flows { v4: since(end.v4, &last.v4), v6: since(end.v6, &last.v6) };
+    copy(programs, &rest, true)?;
+    forget(pins)?;
+    info!(flows = became.new, "took over the flows of another layout of the maps; counters and drops begin at zero");
+    if became.refused > 0 || became.full > 0 {
+        warn!(refused = became.refused, no_room = became.full, "flows that could not be taken over");
+    }
+    Ok(attached)
+}
+
+/// Removes the maps of other layouts, once no program runs on them.
+pub fn forget(pins: &Pins) -> Result<()> {
+    pins.other_maps().context("list the folders of maps")?.iter().try_for_each(|maps| remove_tree(maps))
+}
+
+fn read(old: &[Old]) -> Result<Flows> {
+    let mut flows = Flows::default();
+    for old in old {
+        let more = old.flows()?;
+        flows.v4.extend(more.v4);
+        flows.v6.extend(more.v6);
+    }
+    Ok(flows)
+}
+
+fn copy(programs: &mut Programs, flows: &Flows, add: bool) -> Result<Became> {
+    import(programs.get("import")?, flows, add)
+}
+
+/// What flows carried since they were read before.
+fn since<F: Family>(now: Vec<Carried<F>>, before: &[Carried<F>]) -> Vec<Carried<F>>
+where
+    F::Addr: Address + Hash,
+{
+    let before: HashMap<FlowKey<F::Addr>, &Carried<F>> = before.iter().map(|flow| (flow.key, flow)).collect();
+    let difference = |now: [Wide; 2], before: [Wide; 2]| {
+        [0, 1].map(|side| Wide::from(now[side].get().saturating_sub(before[side].get())))
+    };
+    let changed = |flow: Carried<F>| {
+        let before = before.get(&flow.key)?;
+        let rest = Carried {
+            packets: difference(flow.packets, before.packets),
+            bytes: difference(flow.bytes, before.bytes),
+            ..flow
+        };
+        (rest.packets != [Wide::default(); 2] || flow.seen != before.seen).then_some(rest)
+    };
+    now.into_iter().filter_map(changed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use egress_common::abi::family::V4;
+
+    use super::*;
+
+    fn flow(sport: u16, packets: [u64; 2]) -> Carried<V4> {
+        let key = FlowKey { saddr: [10, 0, 0, 9], daddr: [1, 1, 1, 1], sport, dport: 443, proto: 6, dir: 0, zone: 0 };
+        Carried {
+            key,
+            nat_addr: [172, 17, 0, 11],
+            port: 40_000,
+            seen: [9, 9],
+            created: 1,
+            last_seen: [2, 3],
+            packets: packets.map(Wide::from),
+            bytes: packets.map(|packets| Wide::from(packets * 100)),
+        }
+    }
+
+    #[test]
+    fn only_what_changed_and_by_how_much() {
+        let before = [flow(1, [5, 6]), flow(2, [5, 6])];
+        let rest = since(vec![flow(1, [5, 6]), flow(2, [7, 6]), flow(3, [1, 1])], &before);
+        assert_eq!(rest.len(), 1, "flow 3 was not copied before: it is not there");
+        assert_eq!((rest[0].key.sport, rest[0].packets[0].get(), rest[0].bytes[0].get()), (2, 2, 200));
+        assert_eq!(rest[0].packets[1].get(), 0);
+        let closed = Carried { seen: [11, 9], ..flow(1, [5, 6]) };
+        assert_eq!(since(vec![closed], &before).len(), 1, "a FIN whose packet was counted before");
+    }
+}

@@ -1,0 +1,127 @@
+//! Taking flows over on the agent's order: from a table of another layout, or from the kernel's conntrack.
+//!
+//! The "packet" is an order, see `egress_common::abi::order`.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, BPF_NOEXIST},
+    helpers::bpf_skb_load_bytes,
+};
+use egress_common::{
+    abi::{
+        family::{V4, V6},
+        flow::{FlowKey, Word},
+        order::{self, Carried, ImportHead},
+    },
+    nat::{
+        carry::{Import, Part, take},
+        store::Insert,
+    },
+    packet::Packet,
+};
+
+use super::expire::Remove;
+use crate::{
+    atomic,
+    ctx::skb::Skb,
+    maps::config,
+    store::{EXISTS, Now, Table},
+};
+
+/// `import`: how many flows became what.
+#[inline(always)]
+pub(crate) fn run(skb: Skb) -> i32 {
+    let Ok(head) = skb.read::<ImportHead>(0) else { return -1 };
+    let mut became = 0;
+    for i in 0..order::MAX_FLOWS {
+        if i >= u32::from(head.flows) {
+            break;
+        }
+        let add = u32::from(head.add);
+        became += if head.v6 == 0 { import4(skb.raw(), i, add) } else { import6(skb.raw(), i, add) };
+    }
+    became as i32
+}
+
+macro_rules! family {
+    ($family:ty, $import:ident) => {
+        /// Takes over one flow of the order: 1 shifted to the place of what became of it, see `abi::order::Taken`. A global function: verified once
+        /// instead of once per flow.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $import(skb: *mut __sk_buff, index: u32, add: u32) -> u32 {
+            one::<$family>(Skb::new(skb), index, add)
+        }
+    };
+}
+
+family!(V4, import4);
+family!(V6, import6);
+
+#[inline(always)]
+fn one<F: Remove>(skb: Skb, index: u32, add: u32) -> u32 {
+    let (Some(importing), Some(config)) = (F::importing(), config()) else { return 0 };
+    let size = size_of::<Carried<F>>() as u32;
+    // SAFETY: the context is valid, and the slot, which belongs to this CPU, has `size` bytes there.
+    let missing = unsafe {
+        bpf_skb_load_bytes(
+            skb.raw().cast(),
+            order::HEAD + (index & (order::MAX_FLOWS - 1)) * size,
+            (&raw mut (*importing).flow).cast(),
+            size,
+        )
+    };
+    if missing != 0 {
+        return 0;
+    }
+    // SAFETY: as above; only `half` of it is written below.
+    let flow = unsafe { &(*importing).flow };
+    let mut table = Table::<F>::new(Now::read(config));
+    1 << (8 * take(&mut table, flow, add != 0) as u32)
+}
+
+impl<F: Remove> Import<F> for Table<F> {
+    #[inline(always)]
+    fn insert_part(&mut self, key: &FlowKey<F::Addr>, part: &Part<F>) -> Insert {
+        let Some(importing) = F::importing() else { return Insert::Full };
+        // SAFETY: the slot belongs to this CPU; its padding is zero from the beginning.
+        let half = unsafe {
+            let half = &raw mut (*importing).half;
+            (*half).nat_addr = part.nat_addr;
+            (*half).word = part.word;
+            (*half).last_seen = part.last_seen;
+            (*half).created = part.created;
+            (*half).packets = part.packets;
+            (*half).bytes = part.bytes;
+            &*half
+        };
+        match F::flows().insert(key, half, u64::from(BPF_NOEXIST)) {
+            Ok(()) => Insert::Done,
+            Err(EXISTS) => Insert::Exists,
+            Err(_) => Insert::Full,
+        }
+    }
+
+    #[inline(always)]
+    fn join(&mut self, key: &FlowKey<F::Addr>, part: &Part<F>, add: bool) {
+        let Some(half) = F::flows().get_ptr_mut(key) else { return };
+        let bits = Word { seen: part.word.seen, ..Word::default() };
+        // SAFETY: aligned words of the element, which packets change at the same time.
+        unsafe {
+            atomic::or((&raw mut (*half).word).cast(), bits.raw());
+            let last = (&raw const (*half).last_seen).read_volatile();
+            if part.last_seen.wrapping_sub(last) < u32::MAX / 2 {
+                atomic::compare_swap(&raw mut (*half).last_seen, last, part.last_seen);
+            }
+            for (total, carried) in [(&raw mut (*half).packets, part.packets), (&raw mut (*half).bytes, part.bytes)] {
+                let more = if add { carried } else { carried.saturating_sub(total.read_volatile()) };
+                atomic::add(total, more);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn cut(&mut self, key: &FlowKey<F::Addr>) {
+        let mut key = *key;
+        F::remove(&raw mut key, 1);
+    }
+}

@@ -1,0 +1,147 @@
+//! An agent whose maps have another layout takes over, and the first one again: no packet is lost, and no flow.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use egress_common::abi::layout::RECORDS;
+use egress_tests::gateway::{Agent, agent_binary, next_agent_binary};
+use egress_tests::system::process;
+use egress_tests::{Family, Lab, LabConfig, Need, skip};
+use serde_json::Value;
+
+use crate::load::Load;
+use crate::rig::{Files, Flow, NEEDS, complaints, map, pins};
+
+/// The flows, asked of an agent that knows the layout, without newcomers.
+fn lasting(agent: &Agent<'_>) -> Result<BTreeMap<String, Flow>> {
+    let flows: Vec<Flow> = serde_json::from_value(agent.ask("flows")?)?;
+    let lasting = flows.into_iter().filter(|flow| flow.remote_port != Some(crate::load::DOOR));
+    Ok(lasting.map(|flow| (format!("{} {}:{}", flow.protocol, flow.inside, flow.inside_port), flow)).collect())
+}
+
+fn layouts(lab: &Lab) -> Result<Vec<PathBuf>> {
+    fs::read_dir(pins(lab)?.join("maps"))?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// To another layout and back, by a SIGKILL each.
+fn there_and_back(attach: &str) -> Result<()> {
+    let lab = Lab::build(LabConfig::default())?;
+    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options().with("--attach", attach))?;
+    let load = Load::start(&lab, &Family::BOTH)?;
+    load.advance()?;
+    let (first, before) = (lasting(&agent)?, layouts(&lab)?);
+    ensure!(first.len() == 6 && before.len() == 1, "{first:?} {before:?}");
+    for binary in [next_agent_binary(), agent_binary()] {
+        agent.kill9()?;
+        agent.restart_as(binary.clone())?;
+        ensure!(agent.stderr().contains("took over the flows of another layout"), "{}", agent.stderr());
+        ensure!(!agent.stderr().contains("could not"), "{}", agent.stderr());
+        load.advance().with_context(|| format!("after {}", binary.display()))?;
+        let (now, maps) = (lasting(&agent)?, layouts(&lab)?);
+        ensure!(maps.len() == 1 && (maps == before) == (binary == agent_binary()), "{before:?} {maps:?}");
+        for (name, flow) in &first {
+            let now = now.get(name).with_context(|| format!("{name} is gone: {now:?}"))?;
+            ensure!((now.outside(), &now.state) == (flow.outside(), &flow.state), "{now:?}, was {flow:?}");
+            ensure!(now.packets.out > flow.packets.out && now.age_seconds >= flow.age_seconds, "{now:?} {flow:?}");
+        }
+    }
+    let links: Vec<_> = fs::read_dir(pins(&lab)?.join("links"))?.flatten().map(|it| it.file_name()).collect();
+    ensure!(links.len() == if attach == "clsact" { 0 } else { 3 }, "{links:?}");
+    ensure!(complaints(&lab)?.is_empty(), "{:?}", complaints(&lab)?);
+    let sums = load.finish()?;
+    println!("{sums:?}");
+    let flows = lasting(&agent)?;
+    let udp = || flows.values().filter(|flow| flow.protocol == "udp").map(|flow| flow.packets);
+    let counted = (udp().map(|it| it.out).sum(), udp().map(|it| it.inward).sum());
+    ensure!(counted == (sums.datagrams, sums.datagrams), "{counted:?} of {sums:?}");
+    Ok(())
+}
+
+#[test]
+fn no_packet_and_no_flow_is_lost_by_links() -> Result<()> {
+    if skip(NEEDS) || skip(&[Need::NextAgent]) {
+        return Ok(());
+    }
+    there_and_back("auto")
+}
+
+#[test]
+fn no_packet_and_no_flow_is_lost_by_filters() -> Result<()> {
+    if skip(NEEDS) || skip(&[Need::NextAgent]) {
+        return Ok(());
+    }
+    there_and_back("clsact")
+}
+
+/// The new agent dies once its first program stands behind the old one. Traffic goes on, and the next start ends what it began.
+#[test]
+fn an_upgrade_that_was_cut_short_is_finished() -> Result<()> {
+    if skip(NEEDS) || skip(&[Need::NextAgent]) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
+    let load = Load::start(&lab, &Family::BOTH)?;
+    load.advance()?;
+    let first = lasting(&agent)?;
+    agent.kill9()?;
+    let behind = pins(&lab)?.join("links/in-new");
+    agent.restart_until(next_agent_binary(), || behind.exists())?;
+    agent.kill9()?;
+    ensure!(behind.exists(), "it was done already:\n{}", agent.stderr());
+    load.advance().context("while it stands half-way")?;
+    agent.restart_as(next_agent_binary())?;
+    ensure!(!behind.exists() && layouts(&lab)?.len() == 1, "{:?}", layouts(&lab)?);
+    load.advance()?;
+    let now = lasting(&agent)?;
+    for (name, flow) in &first {
+        ensure!(now.get(name).is_some_and(|now| now.outside() == flow.outside()), "{name}: {now:?}, was {flow:?}");
+    }
+    load.finish()?;
+    Ok(())
+}
+
+/// What `LAYOUT` says is what the maps' BTF says.
+#[test]
+fn the_named_fields_lie_where_btf_has_them() -> Result<()> {
+    if skip(NEEDS) || skip(&[Need::Tool("bpftool")]) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let _agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
+    for record in RECORDS {
+        let (name, part) = record.name.split_once(' ').context("a record's name")?;
+        let dump = |what: &str| -> Result<Value> {
+            let mut command = Command::new("bpftool");
+            command.args(["-j", "btf", "dump", "map", "pinned"]).arg(map(&lab, name)?).args([what, "format", "raw"]);
+            let output = process::run(command, None)?;
+            serde_json::from_str(&output.stdout).with_context(|| format!("{}{}", output.stdout, output.stderr))
+        };
+        let (root, all) = (dump(part)?, dump("all")?);
+        let root = &root["types"][0];
+        ensure!(root["size"] == record.size, "{}: {root}", record.name);
+        for field in record.fields {
+            let (mut at, mut bits) = (root, 0);
+            for step in field.name.split('.') {
+                let members = at["members"].as_array().with_context(|| format!("{} {at}", record.name))?;
+                let member = members.iter().find(|member| member["name"] == step);
+                let member = member.with_context(|| format!("no {step} in {at}"))?;
+                bits += member["bits_offset"].as_u64().context("bits_offset")?;
+                let types = all["types"].as_array().context("types")?;
+                at = types.iter().find(|it| it["id"] == member["type_id"]).context("the member's type")?;
+            }
+            ensure!(bits == 8 * field.offset as u64, "{} {}: bit {bits}, {field:?}", record.name, field.name);
+            let size = at["size"].as_u64().or_else(|| Some(at["nr_elems"].as_u64()? * element(&all, at)?));
+            ensure!(size == Some(field.size as u64), "{} {}: {at}, {field:?}", record.name, field.name);
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of an array's elements.
+fn element(all: &Value, array: &Value) -> Option<u64> {
+    all["types"].as_array()?.iter().find(|it| it["id"] == array["type_id"])?["size"].as_u64()
+}
