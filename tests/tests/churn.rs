@@ -35,7 +35,7 @@ fn a_short_soak_leaves_nothing_behind() -> Result<()> {
     if skip(NEEDS) || one_cpu()? {
         return Ok(());
     }
-    let report = soak::run(Plan { time: Duration::from_secs(12), max_flows: 65_536, sockets: true })?;
+    let report = soak::run(Plan { time: Duration::from_secs(12), max_flows: soak::ROOM, sockets: true })?;
     println!("{report}");
     ensure!(report.flows > 1000 && report.reclaimed > 0 && report.exchanges > 0, "{report}");
     Ok(())

@@ -13,14 +13,11 @@ struct Cli {
     /// How long
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Flows of each family that the table holds
-    #[arg(long, default_value_t = 16_384)]
-    max_flows: u32,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let plan = Plan { time: Duration::from_secs(60 * cli.minutes), max_flows: cli.max_flows, sockets: true };
+    let plan = Plan { time: Duration::from_secs(60 * cli.minutes), max_flows: soak::ROOM, sockets: true };
     match soak::run(plan) {
         Ok(report) => {
             println!("{report}");

@@ -65,9 +65,9 @@ pub(super) fn talk(lab: &Lab, stop: &AtomicBool) -> Result<u64> {
     while !stop.load(Ordering::Relaxed) {
         for family in Family::BOTH {
             let to = lab.far.addr(family);
-            udp::once(pod, Call::to(to, PORT), b"here and gone")?;
-            tcp::once(pod, Call::to(to, PORT), b"here and gone")?;
-            icmp::once(pod, to, 1 + (exchanges % 10_000) as u16)?;
+            udp::once(pod, Call::to(to, PORT), b"here and gone").context("a new UDP flow")?;
+            tcp::once(pod, Call::to(to, PORT), b"here and gone").context("a new TCP connection")?;
+            icmp::once(pod, to, 1 + (exchanges % 10_000) as u16).context("a new echo")?;
             exchanges += 3;
         }
         std::thread::sleep(PAUSE);
