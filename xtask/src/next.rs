@@ -14,23 +14,18 @@ pub(crate) fn build(workspace: &Workspace, tools: &Tools) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let kept = folder.join("egress.o");
     object::build(workspace, tools, &[FEATURE.to_owned()])?;
-    copy(workspace.object(), kept.clone())?;
+    fs::copy(workspace.object(), &kept).with_context(|| format!("copying the object to {}", kept.display()))?;
     object::build(workspace, tools, &[])?;
     let mut cargo = workspace.cargo();
     // Not optimized: the tests have built what it depends on that way already.
     cargo.args(["build", "--package", "egress-agent", "--features", FEATURE]).env("EGRESS_EBPF_OBJ", &kept);
     sh::run(&mut cargo)?;
-    copy(workspace.target.join("debug/egress-agent"), agent(workspace))
+    // Not a copy: who runs the other one gets what is usual, once it is built.
+    let (built, to) = (workspace.target.join("debug/egress-agent"), agent(workspace));
+    fs::rename(&built, &to).with_context(|| format!("moving {} to {}", built.display(), to.display()))
 }
 
 /// Where it lies.
 pub(crate) fn agent(workspace: &Workspace) -> PathBuf {
     workspace.target.join("next/egress-agent")
-}
-
-fn copy(from: PathBuf, to: PathBuf) -> Result<()> {
-    // A program that runs cannot be written.
-    let _ = fs::remove_file(&to);
-    fs::copy(&from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
-    Ok(())
 }
