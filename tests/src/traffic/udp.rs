@@ -5,10 +5,11 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
+use nix::libc;
 use nix::sys::socket::SockType;
 
 use super::service::Service;
-use super::{Call, any, socket_in};
+use super::{Call, any, set_option, socket_in};
 use crate::Family;
 use crate::system::{Netns, locked};
 
@@ -34,6 +35,7 @@ impl Server {
     /// Listens at `at` inside the namespace.
     pub fn start(ns: &Netns, at: SocketAddr) -> Result<Self> {
         let socket = UdpSocket::from(socket_in(ns, at, Some(at), SockType::Datagram)?);
+        patient(&socket)?;
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         let service = Service::start("udp-server", move |stop| {
@@ -60,6 +62,12 @@ impl Server {
     }
 }
 
+/// Room for what comes while a busy machine lets the receiver wait: a datagram that is lost in a socket's buffer says nothing
+/// about the gateway.
+fn patient(socket: &UdpSocket) -> Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, 16 << 20)
+}
+
 /// A socket that is not connected, as for answers from anybody.
 pub fn bind_in(ns: &Netns, at: SocketAddr) -> Result<UdpSocket> {
     let socket = UdpSocket::from(socket_in(ns, at, Some(at), SockType::Datagram)?);
@@ -79,6 +87,7 @@ pub fn receive(socket: &UdpSocket) -> Result<Seen> {
 pub fn connect_in(ns: &Netns, call: Call) -> Result<UdpSocket> {
     let from = call.from.unwrap_or_else(|| SocketAddr::new(any(Family::of(call.to.ip())), 0));
     let socket = UdpSocket::from(socket_in(ns, call.to, Some(from), SockType::Datagram)?);
+    patient(&socket)?;
     socket.connect(call.to).with_context(|| format!("connect to {} from {}", call.to, ns.name()))?;
     socket.set_read_timeout(Some(call.patience))?;
     Ok(socket)
