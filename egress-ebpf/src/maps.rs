@@ -175,6 +175,10 @@ pub(crate) struct Importing<F: Family> {
     pub(crate) half: FlowValue<F>,
     /// The flow.
     pub(crate) flow: Carried<F>,
+    /// The flow that is in its way, once `cut` says so.
+    pub(crate) gone: FlowKey<F::Addr>,
+    /// 1 if that is to be cut.
+    pub(crate) cut: u32,
 }
 
 /// The maps and out-of-line functions of a family.

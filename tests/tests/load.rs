@@ -77,7 +77,14 @@ impl Load {
         let mut sums = Sums { datagrams: 0, bytes: 0, messages: 0, newcomers: 0 };
         for side in self.0 {
             let stream = side.stream.finish()?;
-            ensure!(stream.missing.is_empty() && stream.repeated == 0, "datagrams: {stream:?}");
+            let (first, last) = (stream.missing.first(), stream.missing.last());
+            ensure!(
+                stream.missing.is_empty() && stream.repeated == 0,
+                "{} of {} datagrams lost, {first:?} to {last:?}, {} twice",
+                stream.missing.len(),
+                stream.sent,
+                stream.repeated
+            );
             let transfer = side.transfer.stop()?;
             ensure!(transfer.intact && transfer.retransmits == 0, "transfer: {transfer:?}");
             sums.datagrams += stream.sent;

@@ -12,30 +12,52 @@ use nix::{
     unistd::Pid,
 };
 
-use super::Netns;
+use super::Detach;
 use crate::{
     datapath::{
         attach::{detach, places},
         pins::{Lock, Pins},
         tables::Tables,
     },
+    net::netfilter::Netfilter,
     role::{
         place::Place,
         status::{self, Status},
+        takeover::{self, Given},
     },
 };
 
 /// How long a running agent has to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(super) fn run(args: &Netns) -> Result<()> {
-    let place = Place::enter(args.netns.as_deref())?.existing()?;
+pub(super) fn run(args: &Detach) -> Result<()> {
+    let place = Place::enter(args.netns.netns.as_deref())?.existing()?;
     let pins = &place.pins;
     let status = Status::read(&pins.id).unwrap_or(None);
+    let receiver = args.handover.then(takeover::receiver).transpose()?;
     let _lock = stop_agent(pins, status.as_ref())?;
     let (internal, external) = interfaces(pins, status.as_ref());
+    if let Some(kernel) = receiver {
+        let Given { given, taken, untold, failed } = takeover::give(&kernel, pins, &internal, &external)?;
+        pins.remove()?;
+        status::remove(&pins.id);
+        eprintln!("detached gateway {}; the kernel's NAT goes on with {given} flows", pins.id);
+        if taken > 0 {
+            eprintln!("not with {taken}: it had given their ports to other connections");
+        }
+        if untold > 0 {
+            eprintln!("not with {untold}: SCTP and DCCP, of which it wants to see the beginning");
+        }
+        if failed > 0 {
+            eprintln!("not with {failed}: it refused them");
+        }
+        return Ok(());
+    }
     for place in places((&internal, 0), (&external, 0)).iter().rev() {
         detach(pins, place)?;
+    }
+    if let Ok(kernel) = Netfilter::open() {
+        kernel.remove_table()?;
     }
     pins.remove()?;
     status::remove(&pins.id);

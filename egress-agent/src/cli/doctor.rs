@@ -7,7 +7,11 @@ use serde::Serialize;
 use super::{Format, Look, output};
 use crate::{
     datapath::{attach, audit, now, pins::Pins, probe, stats, tables::Tables},
-    net::{Netlink, Step, observe, prepare, route},
+    net::{
+        Netlink, Step,
+        netfilter::{Netfilter, rules::TABLE},
+        observe, prepare, route,
+    },
     role::{place::Place, status::Status},
     spec::{desired::Desired, observed::Observed},
 };
@@ -89,6 +93,7 @@ async fn examine(place: &Place) -> Result<Vec<Check>> {
     checks.extend(manifests(&status));
     checks.extend(addresses(&status.desired, &observed));
     checks.extend(programs(pins, &status, &config, &nl).await?);
+    checks.extend(kernel_nat());
     checks.extend(ways(&status.desired, &config, &observed));
     let current = prepare::Current::read(&nl, &status.desired, &observed).await?;
     let mut steps = prepare::plan(&status.desired, &observed, &current);
@@ -198,6 +203,19 @@ async fn programs(pins: &Pins, status: &Status, config: &Config, nl: &Netlink) -
         checks.push(check(name, ok, detail, "restart the gateway"));
     }
     Ok(checks)
+}
+
+/// Rules that would translate what the programs translated already, once more.
+fn kernel_nat() -> Option<Check> {
+    const NAME: &str = "kernel NAT";
+    let netfilter = Netfilter::open().ok()?;
+    if netfilter.has_table().ok()? {
+        let detail = format!("table inet {TABLE} keeps it away from what the programs translate");
+        return Some(check(NAME, true, detail, ""));
+    }
+    netfilter.has_nat().ok()?.then(|| {
+        check(NAME, false, format!("there are rules that translate, and no table inet {TABLE}"), "restart the gateway")
+    })
 }
 
 fn ways(desired: &Desired, config: &Config, observed: &Observed) -> Vec<Check> {

@@ -41,7 +41,7 @@ enum Command {
     /// Check whether packets can pass; exit code 0 only if they can
     Doctor(Look),
     /// Take the programs away and forget all flows
-    Detach(Netns),
+    Detach(Detach),
 }
 
 #[derive(Args)]
@@ -49,6 +49,15 @@ struct Netns {
     /// Network namespace of the gateway, such as /run/netns/NAME or /proc/PID/ns/net [default: the own one]
     #[arg(long, value_name = "PATH")]
     netns: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct Detach {
+    #[command(flatten)]
+    netns: Netns,
+    /// Give live flows to the kernel's NAT, whose rules must be there, so that no connection breaks
+    #[arg(long)]
+    handover: bool,
 }
 
 #[derive(Args)]

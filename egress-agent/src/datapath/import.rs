@@ -1,16 +1,21 @@
 //! Handing flows to the program `import`.
 
-use std::ops::AddAssign;
+use std::{collections::HashMap, hash::Hash, ops::AddAssign};
 
 use anyhow::Result;
-use aya::programs::SchedClassifier;
+use aya::{Pod, programs::SchedClassifier};
 use bytes::{BufMut, BytesMut};
 use egress_common::abi::{
     family::{Family, V4, V6},
-    order::{Carried, HEAD, MAX_FLOWS, Taken},
+    flow::{FlowKey, FlowValue, OUT},
+    order::{Carried, HEAD, MAX_FLOWS, Taken, Wide},
 };
 
-use super::load::run_order;
+use super::{
+    flows::{Readable, walk},
+    load::run_order,
+    pins::Pins,
+};
 
 /// Flows of both families.
 #[derive(Debug, Default)]
@@ -19,6 +24,45 @@ pub struct Flows {
     pub v4: Vec<Carried<V4>>,
     /// IPv6.
     pub v6: Vec<Carried<V6>>,
+}
+
+impl Flows {
+    /// All of our own.
+    pub fn of(pins: &Pins) -> Result<Self> {
+        Ok(Self { v4: own::<V4>(pins)?, v6: own::<V6>(pins)? })
+    }
+}
+
+fn own<F>(pins: &Pins) -> Result<Vec<Carried<F>>>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod + Hash + Eq,
+    FlowValue<F>: Pod,
+{
+    let (mut out, mut back) = (Vec::new(), HashMap::new());
+    walk::<F>(pins, |key, value| {
+        if value.word.dying() {
+        } else if key.dir == OUT {
+            out.push((*key, *value));
+        } else {
+            back.insert(*key, *value);
+        }
+    })?;
+    let carried = |(key, out): (FlowKey<F::Addr>, FlowValue<F>)| {
+        let back = back.get(&key.reply(out.nat_addr, out.word.port));
+        let of = |number: fn(&FlowValue<F>) -> u64| [number(&out), back.map_or(0, number)].map(Wide::from);
+        Carried {
+            key,
+            nat_addr: out.nat_addr,
+            port: out.word.port,
+            seen: [out.word.seen, back.map_or(0, |back| back.word.seen)],
+            created: out.created,
+            last_seen: [out.last_seen, back.map_or(out.created, |back| back.last_seen)],
+            packets: of(|half| half.packets),
+            bytes: of(|half| half.bytes),
+        }
+    };
+    Ok(out.into_iter().map(carried).collect())
 }
 
 /// What became of flows, see [`Taken`].

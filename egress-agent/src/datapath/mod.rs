@@ -11,6 +11,7 @@ pub mod audit;
 pub mod events;
 pub mod expire;
 pub mod flows;
+pub mod foreign;
 pub mod import;
 pub mod journal;
 pub mod layout;

@@ -7,6 +7,7 @@
 //! - [`bpffs`]: have a BPF file system that outlives the process.
 //! - [`observe()`], [`watch()`]: interfaces and addresses, and when to look again.
 //! - [`prepare`]: sysctls, rules, default routes and neighbours that a gateway needs, as [`Step`]s.
+//! - [`netfilter`]: the kernel's connection tracking and NAT.
 //! - [`route::sync`]: routes of policy CIDRs, brought in line at every policy change.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -17,6 +18,7 @@ pub mod bpffs;
 mod error;
 mod filter;
 pub mod neigh;
+pub mod netfilter;
 pub mod netns;
 mod nl;
 pub mod observe;

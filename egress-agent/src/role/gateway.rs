@@ -23,7 +23,7 @@ use crate::{
         pins::ROOT,
         size,
     },
-    net::{Netlink, bpffs, observe, watch},
+    net::{Netlink, bpffs, netfilter::Netfilter, observe, watch},
     spec::{self, Desired, Flags, Observed},
 };
 
@@ -133,6 +133,7 @@ async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, 
             options.object.as_deref(),
             options.flow_log.is_some(),
         )?;
+        running.prepare_to_take_over(nl, &desired, &observed).await?;
         running.attach(desired, observed)?;
         attached = Some(running);
         Ok(())
@@ -141,6 +142,9 @@ async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, 
     if started.is_err() && new {
         for place in places((&internal, 0), (&external, 0)).iter().rev() {
             detach(&pins, place)?;
+        }
+        if let Ok(kernel) = Netfilter::open() {
+            kernel.remove_table()?;
         }
         pins.remove()?;
     }

@@ -6,3 +6,4 @@ pub mod place;
 pub mod reporter;
 pub mod running;
 pub mod status;
+pub mod takeover;

@@ -3,9 +3,14 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use egress_common::abi::config::{Config, flags};
 use tracing::{info, warn};
 
-use super::{place::Place, status::Status};
+use super::{
+    place::Place,
+    status::Status,
+    takeover::{self, YIELDING},
+};
 use crate::{
     datapath::{
         attach::{Attach, attach, places},
@@ -20,7 +25,11 @@ use crate::{
         tables::Tables,
         upgrade,
     },
-    net::{Failure, Netlink, prepare, route},
+    net::{
+        Failure, Netlink,
+        netfilter::{Netfilter, rules::TABLE},
+        prepare, route,
+    },
     spec::{desired::Desired, observed::Observed},
 };
 
@@ -41,6 +50,10 @@ pub struct Running {
     attached: Attach,
     /// Maps of another layout whose flows are to be taken over.
     old: Vec<Old>,
+    /// The kernel's NAT, if the namespace has any: its rules are kept away from what the programs translated.
+    nat: Option<Netfilter>,
+    /// Its flows are to be taken over.
+    take_over: bool,
     _lock: Lock,
 }
 
@@ -77,6 +90,10 @@ impl Running {
         let capacity = tables.capacity(&place.pins)?;
         let sweep = Sweep::open(&place.pins, capacity)?;
         warn_of_size(capacity, size.flows);
+        let nat = takeover::nat();
+        let config = tables.config()?;
+        let first = old.is_empty() && (config.external_ifindex == 0 || config.flags & YIELDING != 0);
+        let take_over = nat.is_some() && first;
         let before = old.first().and_then(Old::kept);
         let ground = Ground::find(&tables, &place.pins, place.cookie, probe::offers().csum_ipv6, flow_events, before)?;
         Ok(Self {
@@ -92,6 +109,8 @@ impl Running {
             cut_again: false,
             attached: how,
             old,
+            nat,
+            take_over,
             _lock: lock,
         })
     }
@@ -121,7 +140,11 @@ impl Running {
         self.in_force = Some((desired.clone(), observed.clone()));
         self.complete = false;
         policy::sync(&mut self.tables, &wanted)?;
-        settings::exchange(&mut self.tables, config)?;
+        if let Some(nat) = &self.nat {
+            nat.add_table(&desired.internal.interface, &desired.external.interface)?;
+        }
+        let passed_on = if self.take_over { flags::YIELD } else { 0 };
+        settings::exchange(&mut self.tables, Config { flags: config.flags | passed_on, ..config })?;
         let internal = (desired.internal.interface.as_str(), config.internal_ifindex);
         let external = (desired.external.interface.as_str(), config.external_ifindex);
         let moved = old.as_ref().is_none_or(|(_, old)| {
@@ -136,6 +159,10 @@ impl Running {
                 self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
             }
             upgrade::forget(&self.place.pins)?;
+        }
+        if let Some(nat) = self.nat.as_ref().filter(|_| self.take_over) {
+            takeover::take(nat, &mut self.programs, &mut self.tables, config, &desired, &observed)?;
+            self.take_over = false;
         }
         if old.is_none_or(|(old, _)| may_cut(&old, &desired)) {
             self.cut_again = true;
@@ -157,9 +184,12 @@ impl Running {
     /// Sysctls, rules, routes and neighbours.
     async fn prepare(&self, nl: &Netlink) -> Result<()> {
         let Some((desired, observed)) = &self.in_force else { return Ok(()) };
-        report_failures(&prepare::run(nl, desired).await.context("prepare the namespace")?.failures);
-        report_failures(&route::sync(nl, desired, observed).await.context("routes of policy CIDRs")?.1);
-        Ok(())
+        prepare(nl, desired, observed).await
+    }
+
+    /// Where the kernel's NAT has flows, forwarding is on already, and theirs must not wait for what the programs need.
+    pub async fn prepare_to_take_over(&self, nl: &Netlink, desired: &Desired, observed: &Observed) -> Result<()> {
+        if self.take_over { prepare(nl, desired, observed).await } else { Ok(()) }
     }
 
     /// While manifests are refused: no new flow may leave from an egress address that the interface has lost, and those that
@@ -195,6 +225,12 @@ impl Running {
     /// Brings back what others took away: programs, sysctls, rules, routes, neighbours.
     pub async fn repair(&mut self, nl: &Netlink) -> Result<()> {
         self.reattach(nl).await?;
+        if let (Some(nat), Some((desired, _))) = (&self.nat, &self.in_force)
+            && !nat.has_table()?
+        {
+            warn!("table inet {TABLE} was taken away, making it again");
+            nat.add_table(&desired.internal.interface, &desired.external.interface)?;
+        }
         self.prepare(nl).await
     }
 
@@ -257,6 +293,12 @@ fn warn_of_size(have: u32, wanted: u32) {
     if have != wanted {
         warn!(have, wanted, "the table keeps its size until the gateway is detached");
     }
+}
+
+async fn prepare(nl: &Netlink, desired: &Desired, observed: &Observed) -> Result<()> {
+    report_failures(&prepare::run(nl, desired).await.context("prepare the namespace")?.failures);
+    report_failures(&route::sync(nl, desired, observed).await.context("routes of policy CIDRs")?.1);
+    Ok(())
 }
 
 fn report_failures(failures: &[Failure]) {

@@ -24,7 +24,8 @@ pub mod flags {
     pub const CSUM_IPV6: u32 = 2;
     /// What belongs to no flow of this table is passed on: to the next program, then to the kernel.
     pub const YIELD: u32 = 4;
-    /// With [`YIELD`]: a TCP SYN opens a flow all the same.
+    /// With [`YIELD`]: a TCP SYN from a Pod opens a flow all the same. Without: everything from a Pod does, and only what comes
+    /// from outside is passed on.
     pub const YIELD_NOT_SYN: u32 = 8;
     /// A TCP segment in mid-connection without a flow is answered with RST.
     pub const MIDFLOW_RESET: u32 = 16;

@@ -16,7 +16,7 @@ use egress_common::{
     verdict::{Counter, Drop},
 };
 
-use super::{Arrived, Stack, inward::passing, link_only, resume, send, untranslated, yields};
+use super::{Arrived, Stack, inward::passing, link_only, resume, send, untranslated, yields_in, yields_out};
 use crate::{
     count,
     ctx::{copied::Copied, skb::Skb},
@@ -37,7 +37,7 @@ pub(crate) fn outbound<F: Stack>(skb: Skb) -> i32 {
         return count::to_stack();
     }
     let half = Table::<F>::new(now).get(&quote.key(OUT)).filter(|half| half.word.carries(OUT));
-    if half.is_none() && yields(config, false) {
+    if half.is_none() && yields_out(config, packet) {
         return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {
@@ -81,7 +81,7 @@ pub(crate) fn inbound<F: Stack>(skb: Skb) -> i32 {
             relay(it, packet, quote, End::Destination, to, ttl)
         });
     }
-    if yields(config, false) {
+    if yields_in(config) {
         return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {

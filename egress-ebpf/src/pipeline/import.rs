@@ -10,7 +10,7 @@ use egress_common::{
     abi::{
         family::{V4, V6},
         flow::{FlowKey, Word},
-        order::{self, Carried, ImportHead},
+        order::{self, Carried, ImportHead, why::REVOKED},
     },
     nat::{
         carry::{Import, Part, take},
@@ -31,21 +31,62 @@ use crate::{
 #[inline(always)]
 pub(crate) fn run(skb: Skb) -> i32 {
     let Ok(head) = skb.read::<ImportHead>(0) else { return -1 };
+    (if head.v6 == 0 { all::<V4>(skb, head) } else { all::<V6>(skb, head) }) as i32
+}
+
+#[inline(always)]
+fn all<F: TakeOver>(skb: Skb, head: ImportHead) -> u32 {
     let mut became = 0;
     for i in 0..order::MAX_FLOWS {
         if i >= u32::from(head.flows) {
             break;
         }
-        let add = u32::from(head.add);
-        became += if head.v6 == 0 { import4(skb.raw(), i, add) } else { import6(skb.raw(), i, add) };
+        let mut now = 0;
+        for _ in 0..TRIES {
+            now = F::take_over(skb.raw(), i, u32::from(head.add));
+            if !make_way::<F>() {
+                break;
+            }
+        }
+        became += now;
     }
-    became as i32
+    became
+}
+
+/// Two flows can be in the way of one: who holds its port, and who has its key.
+const TRIES: u32 = 3;
+
+/// Cuts what is in the way of the flow that was tried; whether anything was. Here, because below there is no stack for it.
+#[inline(always)]
+fn make_way<F: Remove>() -> bool {
+    let Some(importing) = F::importing() else { return false };
+    // SAFETY: the slot belongs to this CPU.
+    unsafe {
+        if (*importing).cut == 0 {
+            return false;
+        }
+        (*importing).cut = 0;
+        F::remove(&raw mut (*importing).gone, u32::from(REVOKED));
+    }
+    true
+}
+
+/// A family with its out-of-line function that takes over one flow.
+trait TakeOver: Remove {
+    /// Takes over one flow of the order: 1 shifted to the place of what became of it, see `abi::order::Taken`.
+    fn take_over(skb: *mut __sk_buff, index: u32, add: u32) -> u32;
 }
 
 macro_rules! family {
     ($family:ty, $import:ident) => {
-        /// Takes over one flow of the order: 1 shifted to the place of what became of it, see `abi::order::Taken`. A global function: verified once
-        /// instead of once per flow.
+        impl TakeOver for $family {
+            #[inline(always)]
+            fn take_over(skb: *mut __sk_buff, index: u32, add: u32) -> u32 {
+                $import(skb, index, add)
+            }
+        }
+
+        /// See [`TakeOver::take_over`]. A global function: verified once instead of once per flow.
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $import(skb: *mut __sk_buff, index: u32, add: u32) -> u32 {
@@ -119,9 +160,14 @@ impl<F: Remove> Import<F> for Table<F> {
         }
     }
 
+    /// Asks for it: this attempt finds it in its way, the next one does not.
     #[inline(always)]
     fn cut(&mut self, key: &FlowKey<F::Addr>) {
-        let mut key = *key;
-        F::remove(&raw mut key, 1);
+        let Some(importing) = F::importing() else { return };
+        // SAFETY: the slot belongs to this CPU.
+        unsafe {
+            (*importing).gone = *key;
+            (*importing).cut = 1;
+        }
     }
 }

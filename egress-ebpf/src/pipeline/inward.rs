@@ -14,7 +14,7 @@ use egress_common::{
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
     steps::{ANSWER, DEEP, EARLY, ERROR, NO_FLOW, READ, RELEASE, RESET, Steps},
-    untranslated, yields,
+    untranslated, yields_in,
 };
 use crate::{count, ctx::skb::Skb, store::Now};
 
@@ -69,7 +69,7 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
     if link_only(packet) {
         return count::to_stack();
     }
-    if yields(config, false) {
+    if yields_in(config) {
         return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {

@@ -20,7 +20,7 @@ use egress_common::{
     abi::{
         config::{Config, flags as modes},
         family::Address,
-        flow::IN,
+        flow::{IN, seen},
         fragment::fate,
         hop::{Hop, flags},
     },
@@ -102,11 +102,18 @@ fn resume<F: Maps>() -> Result<Arrived<&'static mut Parsed<F>>, i32> {
     Ok(Arrived { packet: unsafe { &mut *packet }, config, now: Now::read(config) })
 }
 
-/// Whether a packet that belongs to no flow is to be passed on: another table, or the kernel's NAT, may know its flow. `opens`:
-/// it is a TCP SYN from a Pod, which nobody can know yet.
+/// Whether a packet from a Pod that belongs to no flow is to be passed on: another table, or the kernel's NAT, may know its
+/// flow. Nobody can know that of a SYN yet.
 #[inline(always)]
-fn yields(config: &Config, opens: bool) -> bool {
+fn yields_out<F: Maps>(config: &Config, packet: &Parsed<F>) -> bool {
+    let opens = packet.proto == proto::TCP && packet.seen == seen::SYN;
     config.flags & modes::YIELD != 0 && !(opens && config.flags & modes::YIELD_NOT_SYN != 0)
+}
+
+/// Likewise, from outside.
+#[inline(always)]
+const fn yields_in(config: &Config) -> bool {
+    config.flags & (modes::YIELD | modes::YIELD_NOT_SYN) != 0
 }
 
 /// Whether a packet stays on its link: multicast, link-local, sources that no packet may have. The kernel's alone. Discovery

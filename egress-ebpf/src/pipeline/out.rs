@@ -4,7 +4,7 @@ use aya_ebpf::bindings::TC_ACT_OK;
 use egress_common::{
     abi::{
         family::{V4, V6},
-        flow::{OUT, seen},
+        flow::OUT,
         hop::flags,
     },
     conntrack::stray::{self, Stray},
@@ -18,7 +18,7 @@ use egress_common::{
 use super::{
     Arrived, Stack, by_family, link_only, own, resume,
     steps::{DEEP, EARLY, ERROR, NO_FLOW, OPENED, READ, RELEASE, RESET, Steps, TRANSLATE},
-    untranslated, yields,
+    untranslated, yields_out,
 };
 use crate::{
     count,
@@ -79,7 +79,7 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
     if link_only(packet) {
         return count::to_stack();
     }
-    if yields(config, packet.proto == proto::TCP && packet.seen == seen::SYN) {
+    if yields_out(config, packet) {
         return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {

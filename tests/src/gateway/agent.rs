@@ -198,6 +198,18 @@ impl<'lab> Agent<'lab> {
     pub fn restart_until(&mut self, binary: PathBuf, there: impl Fn() -> bool) -> Result<()> {
         self.options.binary = Some(binary);
         (self.child, self.log) = start(self.lab, &self.options)?;
+        self.wait_until(there)
+    }
+
+    /// Starts it, and comes back as soon as `there` holds.
+    pub fn start_until(lab: &'lab Lab, options: AgentOptions, there: impl Fn() -> bool) -> Result<Self> {
+        let (child, log) = start(lab, &options)?;
+        let agent = Self { lab, options, child, log };
+        agent.wait_until(there)?;
+        Ok(agent)
+    }
+
+    fn wait_until(&self, there: impl Fn() -> bool) -> Result<()> {
         let deadline = Instant::now() + crate::wait::patient(READY);
         while !there() {
             ensure!(Instant::now() < deadline, "it does not come there\n{}", self.stderr());

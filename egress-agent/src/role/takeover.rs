@@ -1,0 +1,199 @@
+//! From the kernel's NAT to ours, and back, with the flows.
+//!
+//! The kernel goes on with what we do not know (`YIELD`) while its flows are copied, ever less of it from step to step, so
+//! that in the end there is no flow that only one side knows. Its rules stay as they are.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+    thread::sleep,
+};
+
+use anyhow::{Context, Result, bail};
+use egress_common::abi::config::{Config, flags};
+use nix::errno::Errno;
+use tracing::{info, warn};
+
+use crate::{
+    datapath::{
+        attach::{detach, places},
+        foreign,
+        import::{Became, Flows, import},
+        load::Programs,
+        now,
+        pins::Pins,
+        settings::exchange,
+        tables::Tables,
+        upgrade::GRACE,
+    },
+    net::netfilter::{
+        Netfilter,
+        conntrack::{Tracked, Tuple},
+        rules::TABLE,
+    },
+    spec::{desired::Desired, observed::Observed},
+};
+
+/// Looks for flows that came late.
+const LOOKS: u32 = 10;
+
+/// The bits that pass packets on.
+pub const YIELDING: u32 = flags::YIELD | flags::YIELD_NOT_SYN;
+
+/// The kernel's NAT, if the namespace has any.
+#[must_use]
+pub fn nat() -> Option<Netfilter> {
+    let find = || -> Result<Option<Netfilter>> {
+        let netfilter = Netfilter::open()?;
+        Ok(netfilter.has_nat()?.then_some(netfilter))
+    };
+    find().unwrap_or_else(|error| {
+        // Without netfilter there are no rules.
+        tracing::debug!("netfilter: {error:#}");
+        None
+    })
+}
+
+/// Takes the kernel's flows over. The programs are attached and yield.
+pub fn take(
+    netfilter: &Netfilter,
+    programs: &mut Programs,
+    tables: &mut Tables,
+    config: Config,
+    desired: &Desired,
+    observed: &Observed,
+) -> Result<()> {
+    let own = observed.links.iter().flat_map(|link| link.addresses.iter().map(|it| it.net.addr())).collect();
+    let mut look = Look { netfilter, programs, config, egress: &desired.egress, own, others: 0 };
+    let mut became = look.copy()?;
+    // No new connection begins in the kernel, then no new flow at all, then nothing of it goes on there.
+    for (passed_on, looks) in [(YIELDING, 2), (flags::YIELD_NOT_SYN, LOOKS), (0, 1)] {
+        exchange(tables, Config { flags: config.flags | passed_on, ..config })?;
+        for _ in 0..looks {
+            sleep(GRACE);
+            let more = look.copy()?;
+            became = Became { new: became.new + more.new, ..more };
+            if more.new == 0 {
+                break;
+            }
+        }
+    }
+    let others = look.others;
+    info!(flows = became.new, "took over the flows of the kernel's NAT; table inet {TABLE} keeps it away from them");
+    if became.refused + became.full + others > 0 {
+        let (refused, no_room) = (became.refused, became.full);
+        warn!(refused, no_room, others, "flows that could not be taken over; others: not under an egress address");
+    }
+    Ok(())
+}
+
+struct Look<'a> {
+    netfilter: &'a Netfilter,
+    programs: &'a mut Programs,
+    config: Config,
+    egress: &'a [IpAddr],
+    own: BTreeSet<IpAddr>,
+    others: u32,
+}
+
+impl Look<'_> {
+    fn copy(&mut self) -> Result<Became> {
+        let tracked = self.netfilter.tracked()?;
+        let (flows, others) =
+            foreign::carried(&tracked, self.egress, &self.own, now(&self.config), &self.config.timeouts);
+        self.others = others;
+        import(self.programs.get("import")?, &flows, false)
+    }
+}
+
+/// What became of flows that were given to the kernel.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Given {
+    /// It goes on with them.
+    pub given: u32,
+    /// It had given their port to another connection.
+    pub taken: u32,
+    /// It cannot be told of them (SCTP, DCCP).
+    pub untold: u32,
+    /// It refused them for another reason, which the log names once.
+    pub failed: u32,
+}
+
+/// Fails unless the namespace has rules that translate.
+pub fn receiver() -> Result<Netfilter> {
+    let Some(netfilter) = nat() else {
+        bail!(
+            "--handover: this namespace has no NAT rules (no nat chain at postrouting, no nat table of iptables): live flows \
+             would go on untranslated. Set the rules up first, or use `detach` alone"
+        );
+    };
+    Ok(netfilter)
+}
+
+/// Gives all flows to the kernel and takes the programs away, the guard last. No agent runs.
+pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) -> Result<Given> {
+    let mut tables = Tables::open(pins)?;
+    let config = tables.config().context("there is no configuration yet")?;
+    forget_stale(netfilter, &tables)?;
+    // Twice: the kernel knows most ports before it chooses any, and then the flows that were opened meanwhile.
+    let mut known = HashMap::new();
+    hand(netfilter, &Flows::of(pins)?, &config, &mut known)?;
+    exchange(&mut tables, Config { flags: config.flags | flags::YIELD, ..config })?;
+    sleep(GRACE);
+    let given = hand(netfilter, &Flows::of(pins)?, &config, &mut known)?;
+    for place in places((internal, 0), (external, 0)).iter().rev() {
+        detach(pins, place)?;
+    }
+    sleep(GRACE);
+    netfilter.remove_table()?;
+    Ok(given)
+}
+
+/// What the kernel still has of connections from Pods is what was taken over from it: it has not seen how they went on, and their
+/// ports may be others' by now.
+fn forget_stale(netfilter: &Netfilter, tables: &Tables) -> Result<()> {
+    let own4 = tables.local4.keys().map(|key| key.map(IpAddr::from));
+    let own6 = tables.local6.keys().map(|key| key.map(IpAddr::from));
+    let own: BTreeSet<IpAddr> = own4.chain(own6).collect::<Result<_, _>>().context("own addresses")?;
+    for connection in netfilter.tracked()? {
+        if foreign::translated(&connection, &own) {
+            // It may have ended by itself.
+            let _ = netfilter.forget(&connection);
+        }
+    }
+    Ok(())
+}
+
+/// Gives what is not `known` yet; what is, and ended since, the kernel forgets: its port may be another flow's now.
+fn hand(netfilter: &Netfilter, flows: &Flows, config: &Config, known: &mut HashMap<Tuple, Tracked>) -> Result<Given> {
+    let (tracked, untold) = foreign::tracked(flows, now(config), &config.timeouts);
+    let mut given = Given { untold, ..Given::default() };
+    let alive: HashMap<Tuple, Tuple> = tracked.iter().map(|it| (it.orig, it.reply)).collect();
+    known.retain(|orig, connection| {
+        let goes_on = alive.get(orig) == Some(&connection.reply);
+        if !goes_on {
+            // It may have ended there by itself.
+            let _ = netfilter.forget(connection);
+        }
+        goes_on
+    });
+    for connection in tracked {
+        if known.contains_key(&connection.orig) {
+            continue;
+        }
+        match netfilter.track(&connection) {
+            Ok(()) => {
+                known.insert(connection.orig, connection);
+            }
+            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => given.taken += 1,
+            Err(error) => {
+                if given.failed == 0 {
+                    warn!(%error, ?connection, "the kernel refuses a flow");
+                }
+                given.failed += 1;
+            }
+        }
+    }
+    given.given = u32::try_from(known.len()).unwrap_or(u32::MAX);
+    Ok(given)
+}

@@ -1,0 +1,150 @@
+//! The kernel's NAT has flows when the agent comes, and goes on with them when it leaves: no connection breaks, no datagram is
+//! lost, and servers see nothing of it.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+
+use anyhow::{Context, Result, ensure};
+use egress_tests::gateway::{Agent, KernelGateway, NftGateway};
+use egress_tests::lab::addresses::no_snat_networks;
+use egress_tests::traffic::{Call, tcp, udp};
+use egress_tests::{Family, Lab, LabConfig, Need, eventually, skip};
+
+use crate::load::{DOOR, Load};
+use crate::rig::{FOLLOW, Files, NEEDS, PORT, complaints, flows, pins};
+
+/// Two conversations in which only the server speaks from now on.
+struct Waiting {
+    tcp: (TcpStream, TcpStream),
+    udp: (UdpSocket, UdpSocket, SocketAddr),
+}
+
+impl Waiting {
+    fn start(lab: &Lab, family: Family) -> Result<Self> {
+        let at = SocketAddr::new(lab.far.addr(family), PORT + 3);
+        let call = Call::to(at.ip(), at.port());
+        let ns = &lab.client("pod1")?.ns;
+        let listener = lab.far.ns.run(|| TcpListener::bind(at))??;
+        let client = tcp::connect_in(ns, call)?;
+        let (server, _) = listener.accept()?;
+        let (there, here) = (udp::bind_in(&lab.far.ns, at)?, udp::connect_in(ns, call)?);
+        here.send(b"wait for me")?;
+        let peer = udp::receive(&there)?.peer;
+        Ok(Self { tcp: (client, server), udp: (here, there, peer) })
+    }
+
+    fn server_speaks(&mut self) -> Result<()> {
+        let mut heard = [0; 5];
+        self.tcp.1.write_all(b"hello")?;
+        self.tcp.0.read_exact(&mut heard).context("the client hears nothing by TCP")?;
+        self.udp.1.send_to(b"hello", self.udp.2)?;
+        self.udp.0.recv(&mut heard).context("the client hears nothing by UDP")?;
+        Ok(())
+    }
+}
+
+fn rules(lab: &Lab) -> Result<String> {
+    let ns = &lab.gateway.ns;
+    Ok(ns.sh("nft --stateless list ruleset")? + &ns.sh("iptables -t nat -S")? + &ns.sh("ip6tables -t nat -S")?)
+}
+
+/// Twice to us and back to the kernel.
+fn there_and_back(lab: &Lab, forward: &str) -> Result<()> {
+    let load = Load::start(lab, &Family::BOTH)?;
+    load.advance().context("with the kernel's NAT")?;
+    let mut waiting: Vec<_> = Family::BOTH.into_iter().map(|it| Waiting::start(lab, it)).collect::<Result<_>>()?;
+    let (peers, before) = (load.peers(), rules(lab)?);
+    for round in 0..2 {
+        let agent = Agent::start(lab, Files::samples(lab)?.options().with("--forward", forward))?;
+        ensure!(agent.stderr().contains("took over the flows of the kernel's NAT"), "{}", agent.stderr());
+        ensure!(!agent.stderr().contains("could not"), "{}", agent.stderr());
+        waiting
+            .iter_mut()
+            .try_for_each(Waiting::server_speaks)
+            .with_context(|| format!("taken over, round {round}"))?;
+        load.advance().context("taken over")?;
+        let lasting: BTreeSet<_> =
+            flows(lab)?.iter().filter(|it| it.remote_port != Some(DOOR)).map(|it| it.outside()).collect();
+        ensure!(peers.iter().all(|peer| lasting.contains(peer)), "{peers:?} {lasting:?}");
+        ensure!(complaints(lab)?.is_empty(), "{:?}", complaints(lab)?);
+        ensure!(rules(lab)?.contains("table inet egress-ebpf"), "{}", rules(lab)?);
+        let output = Agent::run(lab, &["detach", "--handover"])?;
+        println!("{}", output.stderr.trim_end());
+        ensure!(output.status.success() && output.stderr.contains("goes on with"), "{}", output.stderr);
+        ensure!(!output.stderr.contains("not with"), "{}", output.stderr);
+        waiting
+            .iter_mut()
+            .try_for_each(Waiting::server_speaks)
+            .with_context(|| format!("given back, round {round}"))?;
+        load.advance().context("given back")?;
+        ensure!(rules(lab)? == before, "{before}\n{}", rules(lab)?);
+    }
+    println!("{forward}: {:?}", load.finish()?);
+    Ok(())
+}
+
+const TOOLS: &[Need] = &[Need::Tool("nft"), Need::Tool("iptables"), Need::Tool("ip6tables")];
+
+#[test]
+fn from_iptables_and_back() -> Result<()> {
+    if skip(NEEDS) || skip(TOOLS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let _kernel = KernelGateway::start(&lab, &no_snat_networks())?;
+    there_and_back(&lab, "auto")
+}
+
+/// Where the kernel routes what we translated, its NAT must not do so once more.
+#[test]
+fn from_nftables_and_back_while_the_kernel_routes() -> Result<()> {
+    if skip(NEEDS) || skip(TOOLS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let _kernel = NftGateway::start(&lab, &no_snat_networks())?;
+    there_and_back(&lab, "stack")
+}
+
+/// The agent dies once it is attached. The kernel goes on with what was not taken over, and the next start ends what it began;
+/// the table that others take away comes back.
+#[test]
+fn a_takeover_that_was_cut_short_is_finished() -> Result<()> {
+    if skip(NEEDS) || skip(TOOLS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let _kernel = KernelGateway::start(&lab, &no_snat_networks())?;
+    let load = Load::start(&lab, &Family::BOTH)?;
+    load.advance()?;
+    let attached = pins(&lab)?.join("links/out");
+    let mut agent = Agent::start_until(&lab, Files::samples(&lab)?.options(), || attached.exists())?;
+    agent.kill9()?;
+    load.advance().context("while it stands half-way")?;
+    agent.restart()?;
+    ensure!(agent.stderr().contains("took over the flows of the kernel's NAT"), "{}", agent.stderr());
+    load.advance()?;
+    lab.gateway.ns.sh("nft delete table inet egress-ebpf")?;
+    ensure!(complaints(&lab)?.iter().any(|it| it.starts_with("kernel NAT")), "{:?}", complaints(&lab)?);
+    eventually("the table comes back", FOLLOW, || Ok(complaints(&lab)?.is_empty()))?;
+    load.finish()?;
+    let output = Agent::run(&lab, &["detach"])?;
+    ensure!(output.status.success() && !rules(&lab)?.contains("inet egress-ebpf"), "{}{}", output.stderr, rules(&lab)?);
+    Ok(())
+}
+
+/// Nobody would go on with the flows.
+#[test]
+fn without_rules_there_is_no_handover() -> Result<()> {
+    if skip(NEEDS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
+    let output = Agent::run(&lab, &["detach", "--handover"])?;
+    ensure!(output.status.code() == Some(1) && output.stderr.contains("no NAT rules"), "{}", output.stderr);
+    ensure!(complaints(&lab)?.is_empty(), "it goes on: {:?}", complaints(&lab)?);
+    ensure!(!agent.stderr().contains("ending"), "{}", agent.stderr());
+    Ok(())
+}
