@@ -26,10 +26,10 @@ fn layouts(lab: &Lab) -> Result<Vec<PathBuf>> {
     fs::read_dir(pins(lab)?.join("maps"))?.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// To another layout and back, by a SIGKILL each.
+/// To another layout and back, by a SIGKILL each, with the rights that a gateway Pod has.
 fn there_and_back(attach: &str) -> Result<()> {
     let lab = Lab::build(LabConfig::default())?;
-    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options().with("--attach", attach))?;
+    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options().with("--attach", attach).as_pod())?;
     let load = Load::start(&lab, &Family::BOTH)?;
     load.advance()?;
     let (first, before) = (lasting(&agent)?, layouts(&lab)?);

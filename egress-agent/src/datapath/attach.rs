@@ -104,6 +104,8 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
         match attach_tcx(program, place, LinkOrder::first()) {
             Ok(link) => {
                 link.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
+                // What stood behind a program that was taken away already.
+                unlink(&pins.new_link(place.link))?;
                 // What an agent with --attach clsact left; fails where there is none.
                 let _ = qdisc_detach_program(place.interface, place.side(), place.program);
                 return Ok(Attach::Tcx);
@@ -180,6 +182,7 @@ pub fn put_in_place(
         Beside::Placed(attached) => Ok(attached),
         Beside::Link => {
             let (from, to) = (pins.new_link(place.link), pins.link(place.link));
+            sys::detach_link(&to).with_context(|| format!("detach {}", to.display()))?;
             std::fs::rename(&from, &to).with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
             Ok(Attach::Tcx)
         }

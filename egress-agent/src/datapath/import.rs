@@ -5,10 +5,13 @@ use std::{collections::HashMap, hash::Hash, ops::AddAssign};
 use anyhow::Result;
 use aya::{Pod, programs::SchedClassifier};
 use bytes::{BufMut, BytesMut};
-use egress_common::abi::{
-    family::{Family, V4, V6},
-    flow::{FlowKey, FlowValue, OUT},
-    order::{Carried, HEAD, MAX_FLOWS, Taken, Wide},
+use egress_common::{
+    abi::{
+        family::{Family, V4, V6},
+        flow::{FlowKey, FlowValue, OUT},
+        order::{Carried, HEAD, MAX_FLOWS, Taken, Wide},
+    },
+    conntrack::state::State,
 };
 
 use super::{
@@ -27,9 +30,26 @@ pub struct Flows {
 }
 
 impl Flows {
+    /// As if what has ended had carried a packet `now`: its port must not be given away here while the other table, which is
+    /// asked first, still has it.
+    #[must_use]
+    pub fn keeping_ports(mut self, now: u32) -> Self {
+        keep_ports(&mut self.v4, now);
+        keep_ports(&mut self.v6, now);
+        self
+    }
+
     /// All of our own.
     pub fn of(pins: &Pins) -> Result<Self> {
         Ok(Self { v4: own::<V4>(pins)?, v6: own::<V6>(pins)? })
+    }
+}
+
+fn keep_ports<F: Family>(flows: &mut [Carried<F>], now: u32) {
+    for flow in flows {
+        if State::of(flow.key.proto, flow.seen[0], flow.seen[1]) == State::Closed {
+            flow.last_seen = [now; 2];
+        }
     }
 }
 
@@ -70,7 +90,7 @@ where
 pub struct Became {
     /// In the table now.
     pub new: u32,
-    /// There already.
+    /// There already, or ended.
     pub known: u32,
     /// It is being removed at this moment, or the flow that holds its egress port is.
     pub refused: u32,

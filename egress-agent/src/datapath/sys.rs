@@ -23,6 +23,8 @@ const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_MAP_FREEZE: u32 = 22;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 
+const BPF_LINK_DETACH: u32 = 34;
+
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 
 /// `union bpf_attr`, the shapes that are used here. Fields as in linux/bpf.h.
@@ -139,6 +141,15 @@ pub fn link_info(path: &Path) -> io::Result<LinkInfo> {
     };
     bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
     Ok(info)
+}
+
+/// Takes a pinned link off its interface at once. Without its pin it would go as well, but in the kernel's own time.
+pub fn detach_link(path: &Path) -> io::Result<()> {
+    let link = open_pin(path)?;
+    let mut attr = attr();
+    // Its one field lies where that one's first does.
+    attr.info = InfoAttr { bpf_fd: link.as_raw_fd().unsigned_abs(), info_len: 0, info: 0 };
+    bpf(BPF_LINK_DETACH, &mut attr).map(|_| ())
 }
 
 /// Makes an array of one value, which nobody can change any more, and pins it.

@@ -8,6 +8,7 @@ use std::{collections::HashMap, hash::Hash, thread::sleep, time::Duration};
 
 use anyhow::{Context, Result};
 use egress_common::abi::{
+    config::Config,
     family::{Address, Family},
     flow::FlowKey,
     order::{Carried, Wide},
@@ -18,6 +19,7 @@ use super::{
     attach::{Attach, Place, attach, attach_behind, put_in_place},
     import::{Became, Flows, import},
     load::Programs,
+    now,
     old::Old,
     pins::{Pins, remove_tree},
 };
@@ -29,12 +31,19 @@ pub const GRACE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 10;
 
 /// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached.
-pub fn run(programs: &mut Programs, pins: &Pins, places: &[Place<'_>], how: Attach, old: &[Old]) -> Result<Attach> {
+pub fn run(
+    programs: &mut Programs,
+    pins: &Pins,
+    places: &[Place<'_>],
+    how: Attach,
+    old: &[Old],
+    config: &Config,
+) -> Result<Attach> {
     let (behind, mut attached) = (|place: &&Place<'_>| !place.egress, how);
     for guard in places.iter().filter(|place| place.egress) {
         attached = attach(programs, pins, guard, how)?;
     }
-    let mut became = copy(programs, &read(old)?, false)?;
+    let mut became = copy(programs, &read(old)?.keeping_ports(now(config)), false)?;
     let mut beside = Vec::new();
     for place in places.iter().filter(behind) {
         beside.push(attach_behind(programs, pins, place, how)?);
@@ -45,7 +54,7 @@ pub fn run(programs: &mut Programs, pins: &Pins, places: &[Place<'_>], how: Atta
     let mut last = Flows::default();
     for _ in 0..LOOKS {
         sleep(GRACE);
-        last = read(old)?;
+        last = read(old)?.keeping_ports(now(config));
         let more = copy(programs, &last, false)?;
         became = Became { new: became.new + more.new, ..more };
         if more.new == 0 {

@@ -152,7 +152,7 @@ impl Running {
         });
         let places = places(internal, external);
         if !self.old.is_empty() {
-            self.attached = upgrade::run(&mut self.programs, &self.place.pins, &places, self.how, &self.old)?;
+            self.attached = upgrade::run(&mut self.programs, &self.place.pins, &places, self.how, &self.old, &config)?;
             self.old.clear();
         } else if moved {
             for place in places {

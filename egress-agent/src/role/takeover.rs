@@ -28,7 +28,7 @@ use crate::{
     },
     net::netfilter::{
         Netfilter,
-        conntrack::{Tracked, Tuple},
+        conntrack::{Tracked, Tuple, tcp},
         rules::TABLE,
     },
     spec::{desired::Desired, observed::Observed},
@@ -102,6 +102,7 @@ impl Look<'_> {
         let (flows, others) =
             foreign::carried(&tracked, self.egress, &self.own, now(&self.config), &self.config.timeouts);
         self.others = others;
+        let flows = flows.keeping_ports(now(&self.config));
         import(self.programs.get("import")?, &flows, false)
     }
 }
@@ -185,7 +186,10 @@ fn hand(netfilter: &Netfilter, flows: &Flows, config: &Config, known: &mut HashM
             Ok(()) => {
                 known.insert(connection.orig, connection);
             }
-            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => given.taken += 1,
+            Err(error) if error.raw_os_error() == Some(Errno::EEXIST as i32) => {
+                // What has ended needs nobody to go on with it.
+                given.taken += u32::from(connection.tcp != Some(tcp::TIME_WAIT));
+            }
             Err(error) => {
                 if given.failed == 0 {
                     warn!(%error, ?connection, "the kernel refuses a flow");

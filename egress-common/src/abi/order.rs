@@ -94,7 +94,7 @@ pub struct Carried<F: Family> {
 pub enum Taken {
     /// It is in the table now.
     New = 0,
-    /// It was there with the same mapping.
+    /// It was there with the same mapping, or it has ended and another flow has its place.
     Known = 1,
     /// It, or the flow that holds its egress port, is being removed at this moment.
     Refused = 2,

@@ -8,7 +8,7 @@ use crate::{
         flow::{FlowKey, Word, state},
         order::{Carried, Taken},
     },
-    conntrack::removal::belongs,
+    conntrack::{removal::belongs, state::State},
 };
 
 /// One half of a flow that is taken over.
@@ -48,12 +48,20 @@ pub fn take<F: Family, S: Import<F>>(store: &mut S, flow: &Carried<F>, add: bool
     if same && old.is_some_and(|old| old.word.dying()) {
         return Taken::Refused;
     }
+    // What has ended cuts nothing: its port, given away here since, may be a living flow's.
+    let ended = matches!(State::of(flow.key.proto, flow.seen[0], flow.seen[1]), State::Closed);
+    if ended && !same && old.is_some() {
+        return Taken::Known;
+    }
     let out = part(flow, 0);
     let back = part(flow, 1);
     let mut claimed = store.insert_part(&reply, &back);
     if let (Insert::Exists, Some(holder)) = (claimed, store.get(&reply))
         && !belongs::<F>(&holder, &flow.key)
     {
+        if ended {
+            return Taken::Known;
+        }
         // There the port is this flow's: the holder has ended there, or was opened here a moment ago.
         store.cut(&reply.original(holder.nat_addr, holder.word.port));
         claimed = store.insert_part(&reply, &back);

@@ -15,6 +15,18 @@ pub struct KernelGateway {
 impl KernelGateway {
     /// Sets it up; `no_snat` are the CIDRs of `snat: false` policies.
     pub fn start(lab: &Lab, no_snat: &[IpNet]) -> Result<Self> {
+        Self::set_up(lab, no_snat, restore)
+    }
+
+    /// With the tables of the old iptables, whatever `iptables` is here. The kernel may have none.
+    pub fn legacy(lab: &Lab, no_snat: &[IpNet]) -> Result<Self> {
+        Self::set_up(lab, no_snat, |family| match family {
+            Family::V4 => "iptables-legacy-restore",
+            Family::V6 => "ip6tables-legacy-restore",
+        })
+    }
+
+    fn set_up(lab: &Lab, no_snat: &[IpNet], restore: impl Fn(Family) -> &'static str) -> Result<Self> {
         let ns = &lab.gateway.ns;
         routes::forward(lab)?;
         for family in &lab.config.families {

@@ -94,6 +94,22 @@ fn who_holds_its_port_is_cut() {
     assert_eq!(table.find(&client(9, 4000)).unwrap().word.port, 40_000);
 }
 
+/// It has ended, and its port or its key was given to another flow here.
+#[test]
+fn what_has_ended_cuts_nothing() {
+    let ended = |key| Carried { seen: [seen::ACK | seen::FIN; 2], ..flow(key, 40_000) };
+    let mut table = Table::new(8);
+    table.put(&client(10, 4000), (EGRESS, 40_000), (seen::ACK, seen::ACK), 99);
+    table.put(&client(9, 5000), (EGRESS, 50_000), (seen::ACK, seen::ACK), 99);
+    for key in [client(9, 4000), client(9, 5000)] {
+        assert_eq!(alone(&mut table, |cpu| take(cpu, &ended(key), false)), Taken::Known);
+    }
+    table.check_account();
+    assert_eq!(table.find(&client(10, 4000)).unwrap().word.port, 40_000);
+    assert_eq!(table.find(&client(9, 5000)).unwrap().word.port, 50_000);
+    assert!(table.find(&client(9, 4000)).is_none());
+}
+
 /// A half that somebody is removing at this moment is left to that one.
 #[test]
 fn what_is_being_removed_is_refused() {
