@@ -143,7 +143,10 @@ async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, 
         for place in places((&internal, 0), (&external, 0)).iter().rev() {
             detach(&pins, place)?;
         }
-        if let Ok(kernel) = Netfilter::open() {
+        // Who may not ask has not made it.
+        if let Ok(kernel) = Netfilter::open()
+            && kernel.has_table().unwrap_or(false)
+        {
             kernel.remove_table()?;
         }
         pins.remove()?;
