@@ -99,8 +99,10 @@ pub fn run(plan: Plan) -> Result<Report> {
     let lab = Lab::build(LabConfig::default())?;
     let profile = format!(
         "---\napiVersion: egress-ebpf.dev/v1alpha1\nkind: EgressGatewayProfile\nmetadata: {{name: default}}\n\
-         spec: {{maxFlows: {}, portRange: {{min: 2000, max: 2511}}}}\n",
-        plan.max_flows
+         spec: {{maxFlows: {}, portRange: {{min: 2000, max: 2511}}, fairness: {{fromPercent: {}}}}}\n",
+        plan.max_flows,
+        // A table is full to the last flow only if nobody is limited before.
+        if plan.sockets { 75 } else { 100 },
     );
     let files =
         [lab.write_file("cluster.yaml", CLUSTER)?, lab.write_file("gateway.yaml", &format!("{GATEWAY}{profile}"))?];
@@ -236,7 +238,7 @@ impl Counters {
             created: number("counters/flows_created")?,
             removed: number("counters/flows_removed")?,
             reclaimed: number("counters/flows_reclaimed")?,
-            refused: number("drops/table_full")? + number("drops/ports_exhausted")?,
+            refused: number("drops/table_full")? + number("drops/ports_exhausted")? + number("drops/source_limited")?,
             lost: number("counters/events_lost")?,
             flows: number("table/flows")?,
         })
