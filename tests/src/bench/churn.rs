@@ -46,7 +46,12 @@ pub(super) fn no_port_left(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(network()?)?;
-    let bed = Bed::start(Peer::Ours, &lab, 1 << 16, "  portRange: {min: 20000, max: 20999}\n")?;
+    let bed = Bed::start(
+        Peer::Ours,
+        &lab,
+        1 << 16,
+        "  portRange: {min: 20000, max: 20999}\n  fairness: {fromPercent: 100}\n",
+    )?;
     drop_on_arrival(&lab.node, EXTERNAL_PORT)?;
     let few = load(&bed, &flows(&bed, Family::V4, 500, 9002, SMALL)?)?;
     turn(&bed, &few, 1000, Cpu::LAST)?;
