@@ -145,16 +145,19 @@ pub enum Beside {
     Filter,
 }
 
-/// Attaches the program of a place behind the one that is there, which goes on.
-pub fn attach_behind(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Attach) -> Result<Beside> {
+/// Attaches the program of a place behind the one that is there as `old` says, whatever is asked for now, and which goes on.
+pub fn attach_behind(
+    programs: &mut Programs,
+    pins: &Pins,
+    place: &Place<'_>,
+    how: Attach,
+    old: Option<Attach>,
+) -> Result<Beside> {
     let (pin, beside) = (pins.link(place.link), pins.new_link(place.link));
-    let old = sys::link_info(&pin).is_ok_and(|info| info.ifindex == place.ifindex);
-    if !old && how != Attach::Clsact {
-        return attach(programs, pins, place, how).map(Beside::Placed);
-    }
+    let Some(old) = old else { return attach(programs, pins, place, how).map(Beside::Placed) };
     let program = programs.get(place.program)?;
     let context = || format!("attach {} to {} behind the old one", place.program, place.interface);
-    if !old {
+    if old == Attach::Clsact {
         attach_clsact(program, place, BEHIND).with_context(context)?;
         return Ok(Beside::Filter);
     }
@@ -184,10 +187,16 @@ pub fn put_in_place(
             let (from, to) = (pins.new_link(place.link), pins.link(place.link));
             sys::detach_link(&to).with_context(|| format!("detach {}", to.display()))?;
             std::fs::rename(&from, &to).with_context(|| format!("rename {} to {}", from.display(), to.display()))?;
+            // What is left of a change from filters to links that was cut short; fails where there is none.
+            let _ = qdisc_detach_program(place.interface, place.side(), place.program);
             Ok(Attach::Tcx)
         }
         Beside::Filter => {
             let attached = attach(programs, pins, place, how)?;
+            if attached == Attach::Tcx {
+                // It took all filters away.
+                return Ok(attached);
+            }
             let behind = SchedClassifierLink::attached(place.interface, place.side(), BEHIND, HANDLE.into(), None);
             behind.context("interface")?.detach().context("remove the filter behind")?;
             Ok(attached)

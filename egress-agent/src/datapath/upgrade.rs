@@ -23,6 +23,7 @@ use super::{
     old::Old,
     pins::{Pins, remove_tree},
 };
+use crate::net::Netlink;
 
 /// Programs that began before a change have ended after that time, also on a virtual CPU that waits for its core.
 pub const GRACE: Duration = Duration::from_millis(20);
@@ -31,9 +32,10 @@ pub const GRACE: Duration = Duration::from_millis(20);
 const LOOKS: u32 = 10;
 
 /// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached.
-pub fn run(
+pub async fn run(
     programs: &mut Programs,
     pins: &Pins,
+    nl: &Netlink,
     places: &[Place<'_>],
     how: Attach,
     old: &[Old],
@@ -46,7 +48,8 @@ pub fn run(
     let mut became = copy(programs, &read(old)?.keeping_ports(now(config)), false)?;
     let mut beside = Vec::new();
     for place in places.iter().filter(behind) {
-        beside.push(attach_behind(programs, pins, place, how)?);
+        let there = place.find(pins, nl).await?;
+        beside.push(attach_behind(programs, pins, place, how, there)?);
     }
     for old in old {
         old.pass_on()?;

@@ -134,7 +134,7 @@ async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, 
             options.flow_log.is_some(),
         )?;
         running.prepare_to_take_over(nl, &desired, &observed).await?;
-        running.attach(desired, observed)?;
+        running.attach(nl, desired, observed).await?;
         attached = Some(running);
         Ok(())
     };

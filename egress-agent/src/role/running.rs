@@ -117,12 +117,12 @@ impl Running {
 
     /// Brings everything in line with the desired state. Nothing of the maps is changed if the configuration cannot be built.
     pub async fn apply(&mut self, nl: &Netlink, desired: Desired, observed: Observed) -> Result<()> {
-        self.attach(desired, observed)?;
+        self.attach(nl, desired, observed).await?;
         self.finish(nl).await
     }
 
     /// Brings maps and programs in line.
-    pub fn attach(&mut self, desired: Desired, observed: Observed) -> Result<()> {
+    pub async fn attach(&mut self, nl: &Netlink, desired: Desired, observed: Observed) -> Result<()> {
         // An offset that was moved from outside stays moved.
         if let Ok(config) = self.tables.config()
             && config.external_ifindex != 0
@@ -152,7 +152,8 @@ impl Running {
         });
         let places = places(internal, external);
         if !self.old.is_empty() {
-            self.attached = upgrade::run(&mut self.programs, &self.place.pins, &places, self.how, &self.old, &config)?;
+            let (programs, pins) = (&mut self.programs, &self.place.pins);
+            self.attached = upgrade::run(programs, pins, nl, &places, self.how, &self.old, &config).await?;
             self.old.clear();
         } else if moved {
             for place in places {
@@ -204,7 +205,7 @@ impl Running {
             return Ok(());
         }
         warn!(left = ?left.egress, "lost egress addresses are no longer used");
-        self.attach(left, observed.clone())?;
+        self.attach(nl, left, observed.clone()).await?;
         // What is wanted stays the same, so that `doctor` says what lacks.
         self.in_force = Some((desired, observed));
         self.finish(nl).await

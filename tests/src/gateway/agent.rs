@@ -194,6 +194,13 @@ impl<'lab> Agent<'lab> {
         self.restart()
     }
 
+    /// [`Self::restart_as`] with another option and its value from now on, where it has one already.
+    pub fn restart_with(&mut self, binary: PathBuf, option: &str, value: &str) -> Result<()> {
+        let at = self.options.arguments.iter().position(|it| it == option).context("it has no such option")?;
+        value.clone_into(self.options.arguments.get_mut(at + 1).context("the option has no value")?);
+        self.restart_as(binary)
+    }
+
     /// Starts another binary, and comes back as soon as `there` holds.
     pub fn restart_until(&mut self, binary: PathBuf, there: impl Fn() -> bool) -> Result<()> {
         self.options.binary = Some(binary);
