@@ -125,6 +125,7 @@ impl Pins {
     pub fn remove(&self) -> Result<()> {
         for name in LINKS.iter().rev() {
             unlink(&self.link(name))?;
+            unlink(&self.new_link(name))?;
         }
         remove_tree(&self.dir)
     }
