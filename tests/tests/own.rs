@@ -4,13 +4,14 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, ensure};
+use egress_common::abi::config::flags;
 use egress_tests::capture::Captured;
 use egress_tests::lab::addresses::{GATEWAY_INSIDE, GATEWAY_OUTSIDE};
 use egress_tests::packet::{Transport, build, proto};
 use egress_tests::traffic::{Call, icmp, tcp, udp};
 use egress_tests::{Family, Host, Lab, LabConfig, skip};
 
-use crate::rig::{NEEDS, PORT, flows};
+use crate::rig::{NEEDS, PORT, change_config, flows};
 use crate::wire::{
     agent, dropped, drops, ensure_clean, header, icmp as icmp_of, into_eth0, into_net1, of, udp as datagram,
 };
@@ -139,16 +140,29 @@ fn a_connection_of_the_gateway_outlives_a_start() -> Result<()> {
 
 #[test]
 fn addresses_of_others_are_not_ours() -> Result<()> {
+    not_ours(&[0])
+}
+
+/// The kernel, whose NAT may have a flow of an own address then, would forward what is to any other.
+#[test]
+fn nor_are_they_while_packets_are_passed_on() -> Result<()> {
+    not_ours(&[flags::YIELD, flags::YIELD | flags::YIELD_NOT_SYN, flags::YIELD_NOT_SYN])
+}
+
+fn not_ours(passed_on: &[u32]) -> Result<()> {
     if skip(NEEDS) {
         return Ok(());
     }
     let lab = Lab::build(LabConfig::default())?;
     let _agent = agent(&lab, &[])?;
     let inside = lab.capture_internal()?;
-    for (family, others) in [
+    let all = [
         (Family::V4, ["172.17.0.50", "8.8.8.8", "10.17.0.9", "172.17.0.12"]),
         (Family::V6, ["fd00:172:17::50", "2001:db8::1", "fd00:10:17::9", "fd00:172:17::12"]),
-    ] {
+    ];
+    for (bits, (family, others)) in passed_on.iter().flat_map(|bits| all.map(|one| (bits, one))) {
+        let cleared = !(flags::YIELD | flags::YIELD_NOT_SYN);
+        change_config(&lab, |config| config.flags = config.flags & cleared | bits)?;
         let server = lab.server.addr(family);
         for other in others {
             let other: IpAddr = other.parse()?;

@@ -81,7 +81,7 @@ pub(crate) fn inbound<F: Stack>(skb: Skb) -> i32 {
             relay(it, packet, quote, End::Destination, to, ttl)
         });
     }
-    if yields_in(config) {
+    if yields_in(config, packet) {
         return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {

@@ -69,7 +69,7 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
     if link_only(packet) {
         return count::to_stack();
     }
-    if yields_in(config) {
+    if yields_in(config, packet) {
         return count::pass_on();
     }
     if F::local(&packet.dst).is_some() {

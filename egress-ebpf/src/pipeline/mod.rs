@@ -110,10 +110,10 @@ fn yields_out<F: Maps>(config: &Config, packet: &Parsed<F>) -> bool {
     config.flags & modes::YIELD != 0 && !(opens && config.flags & modes::YIELD_NOT_SYN != 0)
 }
 
-/// Likewise, from outside.
+/// Likewise, from outside. What is translated comes to an own address: to any other the kernel would only forward it.
 #[inline(always)]
-const fn yields_in(config: &Config) -> bool {
-    config.flags & (modes::YIELD | modes::YIELD_NOT_SYN) != 0
+fn yields_in<F: Maps>(config: &Config, packet: &Parsed<F>) -> bool {
+    config.flags & (modes::YIELD | modes::YIELD_NOT_SYN) != 0 && F::local(&packet.dst).is_some()
 }
 
 /// Whether a packet stays on its link: multicast, link-local, sources that no packet may have. The kernel's alone. Discovery
