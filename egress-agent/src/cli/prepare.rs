@@ -19,7 +19,7 @@ pub(super) fn run(args: &Spec) -> Result<bool> {
         let objects = spec::parse(&spec::read::read(&args.files)?)?;
         let flags = Flags { internal: args.internal.clone(), external: args.external.clone(), forward: None };
         let desired = spec::plan(&objects, args.veg.as_deref(), &observed, &flags)?;
-        let report = prepare::run(&nl, &desired).await?;
+        let report = prepare::run(&nl, &desired, true).await?;
         for failure in &report.failures {
             eprintln!("{failure}");
         }

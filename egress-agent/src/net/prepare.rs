@@ -86,12 +86,13 @@ impl Report {
     }
 }
 
-/// Set what lacks, as far as the process may, and look again.
+/// Set what lacks, as far as the process may, and look again. Forwarding is turned on only `with_forwarding`.
 ///
 /// # Errors
 /// The kernel refuses a dump. What it refuses to set is in the report.
-pub async fn run(nl: &Netlink, desired: &Desired) -> Result<Report, Error> {
-    let mut report = Report { steps: look(nl, desired).await?, done: Vec::new(), failures: Vec::new() };
+pub async fn run(nl: &Netlink, desired: &Desired, with_forwarding: bool) -> Result<Report, Error> {
+    let mut report =
+        Report { steps: look(nl, desired, with_forwarding).await?, done: Vec::new(), failures: Vec::new() };
     // Twice: turning IPv6 forwarding on takes away default routes of router advertisements, whose place is free then.
     for _ in 0..2 {
         if !report.failures.is_empty() || report.steps.iter().all(|s| s.action.is_none()) {
@@ -100,13 +101,15 @@ pub async fn run(nl: &Netlink, desired: &Desired) -> Result<Report, Error> {
         report.failures = apply(nl, &report.steps).await;
         let todo = report.steps.iter().filter(|s| s.action.is_some()).map(|s| &s.name);
         report.done.extend(todo.filter(|name| report.failures.iter().all(|f| f.step != **name)).cloned());
-        report.steps = look(nl, desired).await?;
+        report.steps = look(nl, desired, with_forwarding).await?;
     }
     Ok(report)
 }
 
-async fn look(nl: &Netlink, desired: &Desired) -> Result<Vec<Step>, Error> {
+async fn look(nl: &Netlink, desired: &Desired, with_forwarding: bool) -> Result<Vec<Step>, Error> {
     let observed = observe(nl).await?;
     let current = Current::read(nl, desired, &observed).await?;
-    Ok(plan(desired, &observed, &current))
+    let mut steps = plan(desired, &observed, &current);
+    steps.retain(|step| with_forwarding || !step.turns_forwarding_on());
+    Ok(steps)
 }

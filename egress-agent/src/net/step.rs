@@ -28,6 +28,14 @@ pub struct Step {
     pub action: Option<Action>,
 }
 
+impl Step {
+    /// Whether it lets the kernel forward what it does not forward yet.
+    #[must_use]
+    pub fn turns_forwarding_on(&self) -> bool {
+        matches!(&self.action, Some(Action::Sysctl(setting)) if setting.forwards())
+    }
+}
+
 /// A change that the agent may make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {

@@ -64,6 +64,12 @@ pub fn wanted(desired: &Desired) -> Vec<Sysctl> {
 }
 
 impl Sysctl {
+    /// Whether it lets the kernel forward packets.
+    #[must_use]
+    pub fn forwards(&self) -> bool {
+        self.path == "net/ipv4/ip_forward" || self.path.ends_with("/forwarding")
+    }
+
     /// Whether a value that was read will do. A narrower range of local ports does.
     #[must_use]
     pub fn holds(&self, found: &str) -> bool {

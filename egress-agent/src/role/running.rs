@@ -185,12 +185,13 @@ impl Running {
     /// Sysctls, rules, routes and neighbours.
     async fn prepare(&self, nl: &Netlink) -> Result<()> {
         let Some((desired, observed)) = &self.in_force else { return Ok(()) };
-        prepare(nl, desired, observed).await
+        prepare(nl, desired, observed, true).await
     }
 
-    /// Where the kernel's NAT has flows, forwarding is on already, and theirs must not wait for what the programs need.
+    /// Where the kernel's NAT has flows, they must not wait for what the programs need. Forwarding is on there already; where it is
+    /// not, it waits for the guard.
     pub async fn prepare_to_take_over(&self, nl: &Netlink, desired: &Desired, observed: &Observed) -> Result<()> {
-        if self.take_over { prepare(nl, desired, observed).await } else { Ok(()) }
+        if self.take_over { prepare(nl, desired, observed, false).await } else { Ok(()) }
     }
 
     /// While manifests are refused: no new flow may leave from an egress address that the interface has lost, and those that
@@ -296,8 +297,8 @@ fn warn_of_size(have: u32, wanted: u32) {
     }
 }
 
-async fn prepare(nl: &Netlink, desired: &Desired, observed: &Observed) -> Result<()> {
-    report_failures(&prepare::run(nl, desired).await.context("prepare the namespace")?.failures);
+async fn prepare(nl: &Netlink, desired: &Desired, observed: &Observed, with_forwarding: bool) -> Result<()> {
+    report_failures(&prepare::run(nl, desired, with_forwarding).await.context("prepare the namespace")?.failures);
     report_failures(&route::sync(nl, desired, observed).await.context("routes of policy CIDRs")?.1);
     Ok(())
 }

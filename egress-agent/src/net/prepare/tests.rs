@@ -33,6 +33,19 @@ fn a_fresh_namespace_needs_everything_and_a_prepared_one_nothing() {
 }
 
 #[test]
+fn what_turns_forwarding_on_is_known() {
+    let on = |current: &Current| -> Vec<String> {
+        let steps = plan(&desired(), &observed(), current).into_iter();
+        steps.filter(Step::turns_forwarding_on).map(|step| step.name).collect()
+    };
+    assert!(on(&settled(&desired())).is_empty());
+    let wanted =
+        ["v4/ip_forward", "v4/conf/eth0/forwarding", "v4/conf/net1/forwarding"].map(|it| format!("sysctl net/ip{it}"));
+    let v6 = ["all", "eth0", "net1"].map(|it| format!("sysctl net/ipv6/conf/{it}/forwarding"));
+    assert_eq!(on(&Current::default()), [wanted, v6].concat());
+}
+
+#[test]
 fn step_names_are_unique() {
     let steps = plan(&desired(), &observed(), &Current::default());
     let names: std::collections::BTreeSet<&str> = steps.iter().map(|s| s.name.as_str()).collect();
