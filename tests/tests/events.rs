@@ -14,6 +14,8 @@ use egress_tests::testrun::{Program, Verdict};
 use egress_tests::traffic::{Call, icmp, tcp, udp};
 use egress_tests::{Family, Lab, LabConfig, eventually, skip};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde::Deserialize;
 
 use crate::rig::{
@@ -272,6 +274,37 @@ fn the_flow_log_is_asked_for() -> Result<()> {
     agent.terminate()?;
     let kinds = unread(&crate::rig::map(&lab, "EVENTS")?)?;
     assert!(kinds.is_empty(), "{kinds:?}");
+    Ok(())
+}
+
+/// A named pipe that nobody has opened, then one that nobody reads: the agent becomes ready, and ends when it is told to.
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() -> Result<()> {
+    if skip(NEEDS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let (files, log) = (Files::samples(&lab)?, Log::of(&lab));
+    mkfifo(&log.0, Mode::S_IRUSR | Mode::S_IWUSR).context("mkfifo")?;
+    let mut agent = agent(&lab, &files, &log)?;
+    let out = Program::open(&lab.gateway.ns, &pins(&lab)?.join("progs/egw_out"), "eth0")?;
+    let (pod, far) = (lab.client("pod1")?.addr(Family::V4), (lab.far.addr(Family::V4), PORT));
+    // More lines than a pipe and the agent's buffer hold.
+    out.run_all((1024..3024).map(|sport| {
+        let from = (pod, sport);
+        frame(from, far, proto::UDP, &build::udp(from, far, b"new"))
+    }))?;
+    assert!(agent.terminate()?.success());
+
+    // Both ends, so that it is open whatever the agent does.
+    let _pipe = fs::File::options().read(true).write(true).open(&log.0)?;
+    agent.restart()?;
+    let name = log.0.display().to_string();
+    eventually("the agent has opened it", FOLLOW, || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", agent.pid()))?;
+        Ok(descriptors.flatten().any(|it| fs::read_link(it.path()).is_ok_and(|to| to.display().to_string() == name)))
+    })?;
+    assert!(agent.terminate()?.success());
     Ok(())
 }
 

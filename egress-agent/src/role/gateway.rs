@@ -12,8 +12,9 @@ use tracing::{debug, error, info, trace, warn};
 
 use super::{
     files::{EVERY, fingerprint},
+    flow_log::FlowLog,
     place::Place,
-    reporter::{Reporter, open_log},
+    reporter::Reporter,
     running::Running,
 };
 use crate::{
@@ -70,7 +71,7 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     let (desired, observed) = look(options, &nl).await?;
     report_warnings(&desired);
     info!(gateway = desired.gateway, id = place.pins.id, "starting");
-    let log = options.flow_log.as_deref().map(open_log).transpose()?;
+    let log = options.flow_log.as_deref().map(FlowLog::open).transpose()?;
     let pins = place.pins.clone();
     let mut running = begin(options, &nl, place, desired, observed).await?;
     let _reporter = Reporter::start(&pins, log).context("events")?;

@@ -1,6 +1,7 @@
 //! What the binary does in each of its roles: wiring only.
 
 pub mod files;
+pub mod flow_log;
 pub mod gateway;
 pub mod place;
 pub mod reporter;

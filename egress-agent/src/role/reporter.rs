@@ -1,12 +1,9 @@
 //! Passes on what the programs report: exhausted and limited sources to the agent's log, and, where one is asked for, the
 //! beginning and end of every flow to the flow log. On a thread of its own: a reader of the flow log that does not read must not
-//! hold the gateway up.
+//! hold the gateway up, neither while it runs nor when it ends.
 
 use std::{
-    fs::File,
-    io::{self, BufWriter, Write},
-    path::Path,
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -22,6 +19,7 @@ use egress_common::{
 use k8s_openapi::jiff::Timestamp;
 use tracing::warn;
 
+use super::flow_log::FlowLog;
 use crate::datapath::{
     events::Events,
     flows::Walk,
@@ -47,23 +45,13 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Shortest time from the beginning of one way through the table to that of the next.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Where flows are logged.
-pub type FlowLog = BufWriter<Box<dyn Write + Send>>;
-
-/// Opens a file to append to, or `-`, standard output.
-pub fn open_log(path: &Path) -> Result<FlowLog> {
-    let to: Box<dyn Write + Send> = if path == Path::new("-") {
-        Box::new(io::stdout())
-    } else {
-        let file = File::options().create(true).append(true).open(path);
-        Box::new(file.with_context(|| format!("--flow-log {}: a file that can be written, or -", path.display()))?)
-    };
-    Ok(BufWriter::with_capacity(64 << 10, to))
-}
+/// How long the thread has for its last look: it may be held up in a write that nobody reads.
+const LAST: Duration = Duration::from_secs(1);
 
 /// The thread; it ends when this is dropped, after a last look.
 pub struct Reporter {
     stop: Option<Sender<()>>,
+    ended: Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -73,20 +61,27 @@ impl Reporter {
         let mut work = Work::open(pins, log)?;
         let every = if work.log.is_some() { FLOWS_EVERY } else { EVERY };
         let (stop, stopped) = channel::<()>();
+        let (ending, ended) = channel::<()>();
         let thread = thread::Builder::new().name("reporter".into()).spawn(move || {
+            // Closed when the thread ends, however it does.
+            let _ending = ending;
             let mut wait = every;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 wait = if work.look(Instant::now()) { Duration::ZERO } else { every };
             }
             work.look(Instant::now());
         });
-        Ok(Self { stop: Some(stop), thread: Some(thread.context("start a thread")?) })
+        Ok(Self { stop: Some(stop), ended, thread: Some(thread.context("start a thread")?) })
     }
 }
 
 impl Drop for Reporter {
     fn drop(&mut self) {
         self.stop.take();
+        if self.ended.recv_timeout(LAST) == Err(RecvTimeoutError::Timeout) {
+            warn!("flow log: held up; its last lines are not written");
+            return;
+        }
         if let Some(thread) = self.thread.take() {
             // It panicked: the panic was printed.
             let _ = thread.join();
@@ -197,12 +192,7 @@ impl Work {
     }
 
     fn write(&mut self, lines: &[Line]) -> Result<()> {
-        let Some(log) = &mut self.log else { return Ok(()) };
-        for line in lines {
-            serde_json::to_writer(&mut *log, line)?;
-            log.write_all(b"\n")?;
-        }
-        Ok(log.flush()?)
+        self.log.as_mut().map_or(Ok(()), |log| log.write(lines))
     }
 }
 
