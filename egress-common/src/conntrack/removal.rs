@@ -99,7 +99,8 @@ fn remove_pair<F: Family, S: FlowStore<F>>(
         }
         return Outcome::Kept;
     }
-    if !taken_over {
+    // Whoever marked both has told of it: it fell silent before it removed them. Who marked one alone has not.
+    if !taken_over || !back.word.dying() {
         store.ending(key, reply, why.number());
     }
     store.remove(key);

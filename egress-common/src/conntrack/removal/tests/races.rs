@@ -109,6 +109,34 @@ fn revoked_flow() {
     }
 }
 
+/// Two removers, one of which loses its CPU for so long that the other takes its marks over: the flow is told of once whoever
+/// marked what.
+#[test]
+fn a_remover_that_was_overtaken() {
+    let key = client(9, 4000);
+    let mut overtaken = 0;
+    for why in [Why::Revoked, Why::Idle(&TIMEOUTS)] {
+        for schedule in interleavings(REMOVER - 2, REMOVER) {
+            let mut table = Table::new(8);
+            table.put(&key, EGRESS, (seen::ACK, seen::ACK), 100);
+            let mut outcomes = [Outcome::Absent; 2];
+            let [slow, fast] = &mut outcomes;
+            run(
+                &mut table,
+                &schedule,
+                vec![
+                    boxed(|cpu| *slow = remove(cpu, &key, NOW, why)),
+                    boxed(|cpu| *fast = remove(cpu, &key, NOW + ABANDONED_AFTER, why)),
+                ],
+            );
+            table.check_account();
+            assert_eq!(table.index.len(), 0, "{schedule:?}");
+            overtaken += u32::from(outcomes == [Outcome::Kept, Outcome::Removed]);
+        }
+    }
+    assert!(overtaken > 10, "{overtaken}");
+}
+
 /// A new connection on an ended one's ports, while a packet of the old one is on its way: what the old one had shown is
 /// forgotten in any order, or the new one would count as closed.
 #[test]
