@@ -8,9 +8,10 @@ use bytes::{BufMut, BytesMut};
 use egress_common::{
     abi::{
         config::Timeouts,
+        event::why,
         family::{V4, V6},
         flow::{FlowKey, FlowValue, IN, OUT, seen},
-        order::{HEAD, MAX_KEYS, why},
+        order::{HEAD, MAX_KEYS},
     },
     conntrack::removal::{CLAIM_GRACE, RECLAIM_AFTER},
     packet::header::proto,
@@ -130,7 +131,7 @@ where
             })?;
         }
         self.pace.looked(seen as u32, !more);
-        Ok(remove::<F>(program, &suspects, why::IDLE)? + remove::<F>(program, &ended, why::CLOSED)?)
+        Ok(remove::<F>(program, &suspects, why::IDLE)? + remove::<F>(program, &ended, why::RECLAIMED)?)
     }
 }
 

@@ -6,6 +6,7 @@
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use egress_common::{
     abi::{
+        event::why,
         family::{Family, V4, V6},
         flow::{FlowKey, OUT},
         order::{self, Head},
@@ -23,8 +24,8 @@ use crate::{
     store::{Now, Table, own},
 };
 
-const REVOKED: u32 = order::why::REVOKED as u32;
-const CLOSED: u32 = order::why::CLOSED as u32;
+const REVOKED: u32 = why::REVOKED as u32;
+const RECLAIMED: u32 = why::RECLAIMED as u32;
 
 /// `expire`: how many flows were removed.
 #[inline(always)]
@@ -91,7 +92,7 @@ fn one<F: Stack>(key: *mut FlowKey<F::Addr>, why: u32) -> u32 {
     let outcome = if key.dir == OUT {
         let why = match why {
             REVOKED => Why::Revoked,
-            CLOSED => Why::Reclaim,
+            RECLAIMED => Why::Reclaim,
             _ => Why::Idle(&config.timeouts),
         };
         remove(&mut table, &key, now.s, why)

@@ -8,9 +8,10 @@ use aya_ebpf::{
 };
 use egress_common::{
     abi::{
+        event::why::REVOKED,
         family::{V4, V6},
         flow::{FlowKey, Word},
-        order::{self, Carried, ImportHead, why::REVOKED},
+        order::{self, Carried, ImportHead},
     },
     nat::{
         carry::{Import, Part, take},

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData};
 use egress_common::abi::config::Timeouts;
+use egress_common::abi::event::why;
 use egress_common::abi::family::{self, Address, V4, V6};
 use egress_common::abi::flow::{FlowKey, FlowValue, IN, OUT};
 use egress_common::abi::order;
@@ -207,7 +208,7 @@ impl Gateway<'_> {
 
 /// As `egress_common::abi::order` wants it.
 fn order(pod: Side, server: Side, protocol: u8) -> Vec<u8> {
-    let mut bytes = vec![u8::from(pod.0.is_ipv6()), 0, 1];
+    let mut bytes = vec![u8::from(pod.0.is_ipv6()), why::IDLE, 1];
     bytes.resize(order::HEAD as usize, 0);
     for address in [pod.0, server.0] {
         match address {
