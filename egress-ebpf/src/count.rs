@@ -3,7 +3,10 @@
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use egress_common::verdict::{COUNTERS as COUNTER_COUNT, Counter, DROPS as DROP_COUNT, Drop};
 
-use crate::maps::{COUNTERS, DROPS};
+use crate::{
+    atomic,
+    maps::{COUNTERS, DROPS},
+};
 
 /// Adds to a counter.
 #[inline(always)]
@@ -14,6 +17,16 @@ pub(crate) fn add(counter: Counter, amount: u64) {
             // SAFETY: `Counters` is one u64 per counter in the enum's order; the slot belongs to this CPU.
             unsafe { *totals.cast::<u64>().add(index) += amount };
         }
+    }
+}
+
+/// Adds one where both packets and orders of the agent count: old kernels (6.1) let packets in between while an order is
+/// carried out.
+#[inline(always)]
+pub(crate) fn shared(counter: Counter) {
+    if let Some(totals) = COUNTERS.get_ptr_mut(0) {
+        // SAFETY: as above; the enum's numbers are below the number of counters.
+        unsafe { atomic::add(totals.cast::<u64>().add(counter as usize), 1) };
     }
 }
 

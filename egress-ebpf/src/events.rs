@@ -40,13 +40,14 @@ pub(crate) fn started<F: Tell>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>,
     }
 }
 
-/// Notes what a flow has carried while its halves are still in the table; [`ended`] tells of it.
+/// Notes what a flow has carried while its halves are still in the table; [`ended`] tells of it. `packet`: on a packet's way,
+/// not on an order.
 #[inline(always)]
-pub(crate) fn note<F: Maps>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
+pub(crate) fn note<F: Maps>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, packet: bool) {
     if !wanted() {
         return;
     }
-    let Some(carried) = TALLY.get_ptr_mut(0) else { return };
+    let Some(carried) = TALLY.get_ptr_mut(u32::from(packet)) else { return };
     // SAFETY: the slot belongs to this CPU; the pointers are of map elements, which stay mapped for this run.
     unsafe {
         if let Some(half) = F::flows().get_ptr_mut(key) {
@@ -61,11 +62,12 @@ pub(crate) fn note<F: Maps>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
     }
 }
 
-/// A flow ends or has just ended, `why` is one of [`egress_common::abi::event::why`].
+/// A flow ends or has just ended, `why` is one of [`egress_common::abi::event::why`]; `packet` as for [`note`].
 #[inline(always)]
-pub(crate) fn ended<F: Tell>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, now: Now) {
+pub(crate) fn ended<F: Tell>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, packet: bool, now: Now) {
     if wanted() {
-        F::tell(key, Some(reply), u32::from(kind::FLOW_END) | u32::from(why) << WHY, now);
+        let kind = u32::from(kind::FLOW_END) | u32::from(why) << WHY | u32::from(packet) << PACKET;
+        F::tell(key, Some(reply), kind, now);
     }
 }
 
@@ -77,6 +79,8 @@ fn wanted() -> bool {
 
 /// Where the reason stands beside a kind.
 const WHY: u32 = 16;
+/// Where it stands whether what was carried was noted on a packet's way.
+const PACKET: u32 = 24;
 
 /// A family with its out-of-line function that tells of a packet or flow.
 pub(crate) trait Tell: Family {
@@ -125,7 +129,7 @@ fn tell<F: Family>(key: *mut FlowKey<F::Addr>, reply: *mut FlowKey<F::Addr>, kin
             name_egress::<F>(event, reply);
         }
         if kind as u16 == kind::FLOW_END
-            && let Some(carried) = TALLY.get_ptr(0)
+            && let Some(carried) = TALLY.get_ptr(kind >> PACKET)
         {
             (*event).why = (kind >> WHY) as u8;
             (*event).began = (*carried).began as u32;
@@ -146,7 +150,7 @@ fn reserve(config: &Config, kind: u16, now: Now) -> Option<*mut Event> {
     // SAFETY: the map is a ring buffer; the record is checked for null.
     let event = unsafe { bpf_ringbuf_reserve((&raw const EVENTS).cast_mut().cast(), SIZE as u64, 0) }.cast::<Event>();
     if event.is_null() {
-        count::add(Counter::EventsLost, 1);
+        count::shared(Counter::EventsLost);
         return None;
     }
     // SAFETY: the record has `SIZE` bytes and is aligned to 8.

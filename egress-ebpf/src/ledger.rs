@@ -7,15 +7,15 @@ use crate::{count, events, fair::Fair, store::Now};
 /// Both halves are in the table.
 #[inline(always)]
 pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, now: Now) {
-    count::add(Counter::FlowsCreated, 1);
+    count::shared(Counter::FlowsCreated);
     F::account(key, reply, 1);
     events::started::<F>(key, reply, now);
 }
 
 /// Both halves are marked as dying and still in the table, or were just removed; `why` is one of
-/// [`egress_common::abi::event::why`]. What they carried was noted by [`events::note`].
+/// [`egress_common::abi::event::why`]. What they carried was noted by [`events::note`], `packet` is as there.
 #[inline(always)]
-pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, now: Now) {
+pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, packet: bool, now: Now) {
     F::account(key, reply, -1);
-    events::ended::<F>(key, reply, why, now);
+    events::ended::<F>(key, reply, why, packet, now);
 }

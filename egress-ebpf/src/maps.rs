@@ -160,9 +160,10 @@ pub(crate) static DROPS: PerCpuArray<Drops, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 
-/// What the flow that ends has carried.
+/// What the flow that ends has carried: on an order of the agent, then on a packet's way. Two, because old kernels (6.1) let
+/// packets in between while an order is carried out.
 #[btf_map]
-pub(crate) static TALLY: PerCpuArray<Tally, 1> = PerCpuArray::new();
+pub(crate) static TALLY: PerCpuArray<Tally, 2> = PerCpuArray::new();
 
 /// Records for the agent. The value type is `()`: libbpf refuses ring buffers with one.
 #[btf_map]

@@ -263,9 +263,10 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8) {
-        events::note::<F>(key, reply);
+        // Packets end flows in the depth only.
+        events::note::<F>(key, reply, self.deep);
         if !self.deep {
-            ledger::ending::<F>(key, reply, why, self.now);
+            ledger::ending::<F>(key, reply, why, false, self.now);
         } else if let Some(wanted) = F::wanted() {
             // SAFETY: the slot belongs to this CPU. The other key stands beside it already, see `reclaim`.
             unsafe { (*wanted)[3] = *reply };
