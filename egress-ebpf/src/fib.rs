@@ -156,6 +156,9 @@ extern "C" fn ask6(skb: *mut __sk_buff, hop: *mut Hop<[u8; 16]>, src: *mut [u8; 
 
 /// An ingress lookup with flags 0: it obeys `iif` rules. A route that leaves by another interface than `oif` counts as none,
 /// then the Subnet's gateway is the next hop.
+/// No interface has such a number. The argument must be used all the same: callers would leave its register empty.
+const BROKEN: u32 = (broken::HOP as u32) << 31;
+
 #[inline(always)]
 fn ask<F: Family>(skb: *mut __sk_buff, hop: *mut Hop<F::Addr>, src: *mut F::Addr, oif: u32) -> u32 {
     // SAFETY: the verifier holds callers of a global function to valid pointers or null.
@@ -181,7 +184,7 @@ fn ask<F: Family>(skb: *mut __sk_buff, hop: *mut Hop<F::Addr>, src: *mut F::Addr
     match answer {
         answer::BLACKHOLE..=answer::PROHIBIT => return Drop::Blackhole as u32,
         answer::FORWARDING_OFF => return Drop::ForwardingOff as u32,
-        answer::SUCCESS | answer::NO_NEIGHBOUR if question.ifindex == oif && !broken::HOP => {
+        answer::SUCCESS | answer::NO_NEIGHBOUR if question.ifindex == oif | BROKEN => {
             // SAFETY: the kernel wrote the next hop's address there.
             hop.via = unsafe { (&raw const question.__bindgen_anon_4).cast::<F::Addr>().read_unaligned() };
             if answer == answer::SUCCESS {
