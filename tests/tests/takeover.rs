@@ -6,13 +6,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
+use egress_common::abi::config::flags;
 use egress_tests::gateway::{Agent, AgentOptions, KernelGateway, NftGateway};
 use egress_tests::lab::addresses::no_snat_networks;
 use egress_tests::traffic::{Call, tcp, udp};
 use egress_tests::{Family, Lab, LabConfig, Need, eventually, skip};
 
 use crate::load::{DOOR, Load};
-use crate::rig::{FOLLOW, Files, NEEDS, PORT, complaints, flows, pins};
+use crate::rig::{FOLLOW, Files, NEEDS, PORT, change_config, complaints, flows, pins};
 
 /// Two conversations in which only the server speaks from now on.
 struct Waiting {
@@ -144,6 +145,32 @@ fn a_takeover_that_was_cut_short_is_finished() -> Result<()> {
     load.finish()?;
     let output = Agent::run(&lab, &["detach"])?;
     ensure!(output.status.success() && !rules(&lab)?.contains("inet egress-ebpf"), "{}{}", output.stderr, rules(&lab)?);
+    Ok(())
+}
+
+/// A handover that was cut short left the programs passing on: what the kernel began since is not broken by the next one, and what
+/// it remembers of ours, which it has not seen since the takeover, goes on there.
+#[test]
+fn a_handover_that_was_cut_short_is_finished() -> Result<()> {
+    if skip(NEEDS) || skip(TOOLS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let _kernel = NftGateway::start(&lab, &no_snat_networks())?;
+    let load = Load::start(&lab, &Family::BOTH)?;
+    load.advance()?;
+    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
+    load.advance()?;
+    agent.terminate()?;
+    change_config(&lab, |config| config.flags |= flags::YIELD)?;
+    let mut waiting: Vec<_> = Family::BOTH.into_iter().map(|it| Waiting::start(&lab, it)).collect::<Result<_>>()?;
+    load.advance().context("while it stands half-way")?;
+    let output = Agent::run(&lab, &["detach", "--handover"])?;
+    println!("{}", output.stderr.trim_end());
+    ensure!(output.status.success() && output.stderr.contains("goes on with"), "{}", output.stderr);
+    waiting.iter_mut().try_for_each(Waiting::server_speaks).context("of the kernel's own")?;
+    load.advance().context("given back")?;
+    load.finish()?;
     Ok(())
 }
 

@@ -135,13 +135,13 @@ pub fn receiver() -> Result<Netfilter> {
 pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) -> Result<Given> {
     let mut tables = Tables::open(pins)?;
     let config = tables.config().context("there is no configuration yet")?;
-    forget_stale(netfilter, &tables)?;
+    let mut stale = forget_stale(netfilter, &tables, &config)?;
     // Twice: the kernel knows most ports before it chooses any, and then the flows that were opened meanwhile.
     let mut known = HashMap::new();
-    hand(netfilter, &Flows::of(pins)?, &config, &mut known)?;
+    hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale)?;
     exchange(&mut tables, Config { flags: config.flags | flags::YIELD, ..config })?;
     sleep(GRACE);
-    let given = hand(netfilter, &Flows::of(pins)?, &config, &mut known)?;
+    let given = hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale)?;
     for place in places((internal, 0), (external, 0)).iter().rev() {
         detach(pins, place)?;
     }
@@ -150,23 +150,41 @@ pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) 
     Ok(given)
 }
 
-/// What the kernel still has of connections from Pods is what was taken over from it: it has not seen how they went on, and their
-/// ports may be others' by now.
-fn forget_stale(netfilter: &Netfilter, tables: &Tables) -> Result<()> {
+/// What the kernel still has of connections from Pods under our addresses is what was taken over from it: it has not seen how they
+/// went on, and their ports may be others' by now. But where our programs already pass on, since a handover or a takeover was
+/// cut short, it carries some of them: these are returned, for [`hand`] to tell which.
+fn forget_stale(netfilter: &Netfilter, tables: &Tables, config: &Config) -> Result<HashMap<Tuple, Tracked>> {
     let own4 = tables.local4.keys().map(|key| key.map(IpAddr::from));
     let own6 = tables.local6.keys().map(|key| key.map(IpAddr::from));
     let own: BTreeSet<IpAddr> = own4.chain(own6).collect::<Result<_, _>>().context("own addresses")?;
-    for connection in netfilter.tracked()? {
-        if foreign::translated(&connection, &own) {
-            // It may have ended by itself.
-            let _ = netfilter.forget(&connection);
-        }
+    let egress = egress(config);
+    let ours = |it: &Tracked| foreign::translated(it, &own) && egress.contains(&it.reply.dst);
+    let stale = netfilter.tracked()?.into_iter().filter(ours);
+    if config.flags & YIELDING != 0 {
+        return Ok(stale.map(|connection| (connection.orig, connection)).collect());
     }
-    Ok(())
+    for connection in stale {
+        // It may have ended by itself.
+        let _ = netfilter.forget(&connection);
+    }
+    Ok(HashMap::new())
 }
 
-/// Gives what is not `known` yet; what is, and ended since, the kernel forgets: its port may be another flow's now.
-fn hand(netfilter: &Netfilter, flows: &Flows, config: &Config, known: &mut HashMap<Tuple, Tracked>) -> Result<Given> {
+/// The egress addresses of a configuration.
+fn egress(config: &Config) -> BTreeSet<IpAddr> {
+    let v4 = config.egress4.iter().take(config.egress4_len as usize).map(|addr| IpAddr::from(*addr));
+    v4.chain(config.egress6.iter().take(config.egress6_len as usize).map(|addr| IpAddr::from(*addr))).collect()
+}
+
+/// Gives what is not `known` yet; what is, and ended since, the kernel forgets: its port may be another flow's now. Of
+/// those that are `stale` there it gives the ones that are ours anew: our programs have carried them.
+fn hand(
+    netfilter: &Netfilter,
+    flows: &Flows,
+    config: &Config,
+    known: &mut HashMap<Tuple, Tracked>,
+    stale: &mut HashMap<Tuple, Tracked>,
+) -> Result<Given> {
     let (tracked, untold) = foreign::tracked(flows, now(config), &config.timeouts);
     let mut given = Given { untold, ..Given::default() };
     let alive: HashMap<Tuple, Tuple> = tracked.iter().map(|it| (it.orig, it.reply)).collect();
@@ -181,6 +199,9 @@ fn hand(netfilter: &Netfilter, flows: &Flows, config: &Config, known: &mut HashM
     for connection in tracked {
         if known.contains_key(&connection.orig) {
             continue;
+        }
+        if let Some(old) = stale.remove(&connection.orig).filter(|old| same(old, &connection)) {
+            let _ = netfilter.forget(&old);
         }
         match netfilter.track(&connection) {
             Ok(()) => {
@@ -201,3 +222,11 @@ fn hand(netfilter: &Netfilter, flows: &Flows, config: &Config, known: &mut HashM
     given.given = u32::try_from(known.len()).unwrap_or(u32::MAX);
     Ok(given)
 }
+
+/// Whether two connections with the same original tuple have the same mapping.
+fn same(one: &Tracked, other: &Tracked) -> bool {
+    (one.reply.src, one.reply.dst, one.reply.dport) == (other.reply.src, other.reply.dst, other.reply.dport)
+}
+
+#[cfg(test)]
+mod tests;
