@@ -1,6 +1,6 @@
 //! Handing flows to the program `import`.
 
-use std::{collections::HashMap, hash::Hash, ops::AddAssign};
+use std::{collections::HashMap, hash::Hash, ops::AddAssign, thread::sleep, time::Duration};
 
 use anyhow::Result;
 use aya::{Pod, programs::SchedClassifier};
@@ -19,6 +19,12 @@ use super::{
     load::run_order,
     pins::Pins,
 };
+
+/// Programs that began before a change have ended after that time, also on a virtual CPU that waits for its core.
+pub const GRACE: Duration = Duration::from_millis(20);
+
+/// Looks for flows that came late.
+pub const LOOKS: u32 = 10;
 
 /// Flows of both families.
 #[derive(Debug, Default)]
@@ -114,6 +120,21 @@ impl AddAssign for Became {
     }
 }
 
+/// Copies with [`GRACE`] before each, at most `looks` times, until nothing comes that is new, nor is anything refused: what was
+/// in the way is gone a moment later. How many became new in all, and what the last copy left.
+pub fn settle(looks: u32, mut copy: impl FnMut() -> Result<Became>) -> Result<Became> {
+    let mut became = Became::default();
+    for _ in 0..looks {
+        sleep(GRACE);
+        let more = copy()?;
+        became = Became { new: became.new + more.new, ..more };
+        if more.new + more.refused == 0 {
+            break;
+        }
+    }
+    Ok(became)
+}
+
 /// Takes over all of them; `add` as in [`egress_common::abi::order::ImportHead`].
 pub fn import(program: &SchedClassifier, flows: &Flows, add: bool) -> Result<Became> {
     let mut became = family(program, &flows.v4, add)?;
@@ -149,5 +170,22 @@ mod tests {
     fn what_is_returned_is_four_numbers() {
         let became = Became::from_returned(32 | 3 << 8 | 2 << 16 | 1 << 24);
         assert_eq!(became, Became { new: 32, known: 3, refused: 2, full: 1 });
+    }
+
+    #[test]
+    fn what_was_refused_is_tried_again_but_not_for_ever() -> Result<()> {
+        let looks =
+            [(2, 1), (0, 1), (1, 0), (0, 0), (9, 9)].map(|(new, refused)| Became { new, refused, ..Became::default() });
+        let mut next = looks.iter();
+        let became = settle(10, || Ok(*next.next().unwrap()))?;
+        assert_eq!((became.new, became.refused, next.len()), (3, 0, 1));
+        let mut count = 0;
+        let never = || {
+            count += 1;
+            Ok(Became { refused: 1, full: 2, ..Became::default() })
+        };
+        assert_eq!(settle(4, never)?, Became { refused: 1, full: 2, ..Became::default() });
+        assert_eq!(count, 4);
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 //! they open none, so that all of theirs can be copied, and every packet finds its flow in one of the two tables. What is done
 //! can be done again from any point: links beside the old ones have a pin, `<link>-new`.
 
-use std::{collections::HashMap, hash::Hash, thread::sleep, time::Duration};
+use std::{collections::HashMap, hash::Hash, thread::sleep};
 
 use anyhow::{Context, Result};
 use egress_common::abi::{
@@ -17,19 +17,13 @@ use tracing::{info, warn};
 
 use super::{
     attach::{Attach, Place, attach, attach_behind, put_in_place},
-    import::{Became, Flows, import},
+    import::{Became, Flows, GRACE, LOOKS, import, settle},
     load::Programs,
     now,
     old::Old,
     pins::{Pins, remove_tree},
 };
 use crate::net::Netlink;
-
-/// Programs that began before a change have ended after that time, also on a virtual CPU that waits for its core.
-pub const GRACE: Duration = Duration::from_millis(20);
-
-/// Looks for flows that came late.
-const LOOKS: u32 = 10;
 
 /// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached.
 pub async fn run(
@@ -45,7 +39,7 @@ pub async fn run(
     for guard in places.iter().filter(|place| place.egress) {
         attached = attach(programs, pins, guard, how)?;
     }
-    let mut became = copy(programs, &read(old)?.keeping_ports(now(config)), false)?;
+    let first = copy(programs, &read(old)?.keeping_ports(now(config)), false)?;
     let mut beside = Vec::new();
     for place in places.iter().filter(behind) {
         let there = place.find(pins, nl).await?;
@@ -55,15 +49,10 @@ pub async fn run(
         old.pass_on()?;
     }
     let mut last = Flows::default();
-    for _ in 0..LOOKS {
-        sleep(GRACE);
+    let became = settle(LOOKS, || {
         last = read(old)?.keeping_ports(now(config));
-        let more = copy(programs, &last, false)?;
-        became = Became { new: became.new + more.new, ..more };
-        if more.new == 0 {
-            break;
-        }
-    }
+        copy(programs, &last, false)
+    })?;
     for (place, beside) in places.iter().filter(behind).zip(beside) {
         attached = put_in_place(programs, pins, place, how, beside)?;
     }
@@ -73,7 +62,10 @@ pub async fn run(
     let rest = Flows { v4: since(end.v4, &last.v4), v6: since(end.v6, &last.v6) };
     copy(programs, &rest, true)?;
     forget(pins)?;
-    info!(flows = became.new, "took over the flows of another layout of the maps; counters and drops begin at zero");
+    info!(
+        flows = first.new + became.new,
+        "took over the flows of another layout of the maps; counters and drops begin at zero"
+    );
     if became.refused > 0 || became.full > 0 {
         warn!(refused = became.refused, no_room = became.full, "flows that could not be taken over");
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use egress_common::abi::config::{Config, flags};
+use egress_common::abi::config::flags;
 use tracing::{info, warn};
 
 use super::{
@@ -144,7 +144,7 @@ impl Running {
             nat.add_table(&desired.internal.interface, &desired.external.interface)?;
         }
         let passed_on = if self.take_over { flags::YIELD } else { 0 };
-        settings::exchange(&mut self.tables, Config { flags: config.flags | passed_on, ..config })?;
+        settings::exchange(&mut self.tables, takeover::passing_on(config, passed_on))?;
         let internal = (desired.internal.interface.as_str(), config.internal_ifindex);
         let external = (desired.external.interface.as_str(), config.external_ifindex);
         let moved = old.as_ref().is_none_or(|(_, old)| {

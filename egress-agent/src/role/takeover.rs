@@ -18,13 +18,12 @@ use crate::{
     datapath::{
         attach::{detach, places},
         foreign,
-        import::{Became, Flows, import},
+        import::{Became, Flows, GRACE, LOOKS, import, settle},
         load::Programs,
         now,
         pins::Pins,
         settings::exchange,
         tables::Tables,
-        upgrade::GRACE,
     },
     net::netfilter::{
         Netfilter,
@@ -34,11 +33,16 @@ use crate::{
     spec::{desired::Desired, observed::Observed},
 };
 
-/// Looks for flows that came late.
-const LOOKS: u32 = 10;
-
 /// The bits that pass packets on.
 pub const YIELDING: u32 = flags::YIELD | flags::YIELD_NOT_SYN;
+
+/// `config` with `bits` of [`YIELDING`]. As long as there are any a segment in mid-connection may be of a flow that is not there
+/// yet: none is refused.
+#[must_use]
+pub const fn passing_on(config: Config, bits: u32) -> Config {
+    let kept = if bits == 0 { config.flags } else { config.flags & !(flags::MIDFLOW_RESET | flags::MIDFLOW_DROP) };
+    Config { flags: kept | bits, ..config }
+}
 
 /// The kernel's NAT, if the namespace has any.
 #[must_use]
@@ -67,16 +71,10 @@ pub fn take(
     let mut look = Look { netfilter, programs, config, egress: &desired.egress, own, others: 0 };
     let mut became = look.copy()?;
     // No new connection begins in the kernel, then no new flow at all, then nothing of it goes on there.
-    for (passed_on, looks) in [(YIELDING, 2), (flags::YIELD_NOT_SYN, LOOKS), (0, 1)] {
-        exchange(tables, Config { flags: config.flags | passed_on, ..config })?;
-        for _ in 0..looks {
-            sleep(GRACE);
-            let more = look.copy()?;
-            became = Became { new: became.new + more.new, ..more };
-            if more.new == 0 {
-                break;
-            }
-        }
+    for (passed_on, looks) in [(YIELDING, 2), (flags::YIELD_NOT_SYN, LOOKS), (0, LOOKS)] {
+        exchange(tables, passing_on(config, passed_on))?;
+        let more = settle(looks, || look.copy())?;
+        became = Became { new: became.new + more.new, ..more };
     }
     let others = look.others;
     info!(flows = became.new, "took over the flows of the kernel's NAT; table inet {TABLE} keeps it away from them");
@@ -139,7 +137,7 @@ pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) 
     // Twice: the kernel knows most ports before it chooses any, and then the flows that were opened meanwhile.
     let mut known = HashMap::new();
     hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale)?;
-    exchange(&mut tables, Config { flags: config.flags | flags::YIELD, ..config })?;
+    exchange(&mut tables, passing_on(config, flags::YIELD))?;
     sleep(GRACE);
     let given = hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale)?;
     for place in places((internal, 0), (external, 0)).iter().rev() {
