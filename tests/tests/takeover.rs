@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use egress_common::abi::config::flags;
-use egress_tests::gateway::{Agent, AgentOptions, KernelGateway, NftGateway};
+use egress_tests::gateway::{Agent, AgentOptions, KernelGateway, NftGateway, next_agent_binary};
 use egress_tests::lab::addresses::no_snat_networks;
 use egress_tests::traffic::{Call, tcp, udp};
 use egress_tests::{Family, Lab, LabConfig, Need, eventually, skip};
@@ -145,6 +145,32 @@ fn a_takeover_that_was_cut_short_is_finished() -> Result<()> {
     load.finish()?;
     let output = Agent::run(&lab, &["detach"])?;
     ensure!(output.status.success() && !rules(&lab)?.contains("inet egress-ebpf"), "{}{}", output.stderr, rules(&lab)?);
+    Ok(())
+}
+
+/// The same by an agent whose maps have another layout.
+#[test]
+fn an_upgrade_finishes_a_takeover_that_was_cut_short() -> Result<()> {
+    if skip(NEEDS) || skip(TOOLS) || skip(&[Need::NextAgent]) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let _kernel = NftGateway::start(&lab, &no_snat_networks())?;
+    let load = Load::start(&lab, &Family::BOTH)?;
+    load.advance()?;
+    let attached = pins(&lab)?.join("links/out");
+    let mut agent = Agent::start_until(&lab, Files::samples(&lab)?.options(), || attached.exists())?;
+    agent.kill9()?;
+    ensure!(!agent.stderr().contains("took over"), "it was done already:\n{}", agent.stderr());
+    load.advance().context("while it stands half-way")?;
+    let mut waiting: Vec<_> = Family::BOTH.into_iter().map(|it| Waiting::start(&lab, it)).collect::<Result<_>>()?;
+    agent.restart_as(next_agent_binary())?;
+    for flows in ["of another layout", "of the kernel's NAT"] {
+        ensure!(agent.stderr().contains(&format!("took over the flows {flows}")), "{}", agent.stderr());
+    }
+    waiting.iter_mut().try_for_each(Waiting::server_speaks).context("of the kernel's own")?;
+    load.advance()?;
+    load.finish()?;
     Ok(())
 }
 

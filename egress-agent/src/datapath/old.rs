@@ -40,6 +40,8 @@ pub struct Kept {
     pub port_key: [u64; 2],
     /// See [`egress_common::abi::config::Config::clock_offset_ns`].
     pub clock_offset_ns: u64,
+    /// See [`egress_common::abi::config::Config::flags`].
+    pub flags: u32,
 }
 
 impl Old {
@@ -87,6 +89,7 @@ impl Old {
             netns_cookie: field("netns_cookie")?,
             port_key: [key.first(), key.get(1)].map(|word| word.map_or(0, |word| u64::from_ne_bytes(*word))),
             clock_offset_ns: field("clock_offset_ns")?,
+            flags: u32::try_from(field("flags")?).ok()?,
         })
     }
 

@@ -17,7 +17,7 @@ use crate::{
         events::{FLOW_RING, RING},
         expire::{self, Sweep},
         load::Programs,
-        old::Old,
+        old::{Kept, Old},
         pins::{self, Lock},
         policy, probe, settings,
         settings::Ground,
@@ -92,7 +92,10 @@ impl Running {
         warn_of_size(capacity, size.flows);
         let nat = takeover::nat();
         let config = tables.config()?;
-        let first = old.is_empty() && (config.external_ifindex == 0 || config.flags & YIELDING != 0);
+        // Of another layout as well: a takeover or a handover was cut short, and the kernel has flows of its own.
+        let passes_on = |kept: Kept| kept.flags & YIELDING != 0;
+        let first = (config.external_ifindex == 0 || config.flags & YIELDING != 0)
+            && old.iter().filter_map(Old::kept).all(passes_on);
         let take_over = nat.is_some() && first;
         let before = old.first().and_then(Old::kept);
         let ground = Ground::find(&tables, &place.pins, place.cookie, probe::offers().csum_ipv6, flow_events, before)?;
