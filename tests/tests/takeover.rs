@@ -4,16 +4,17 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use egress_common::abi::config::flags;
-use egress_tests::gateway::{Agent, AgentOptions, KernelGateway, NftGateway, next_agent_binary};
+use egress_tests::gateway::{Agent, AgentOptions, KernelGateway, NftGateway, agent_binary, next_agent_binary};
 use egress_tests::lab::addresses::no_snat_networks;
 use egress_tests::traffic::{Call, tcp, udp};
 use egress_tests::{Family, Lab, LabConfig, Need, eventually, skip};
 
 use crate::load::{DOOR, Load};
-use crate::rig::{FOLLOW, Files, NEEDS, PORT, change_config, complaints, flows, pins};
+use crate::rig::{FOLLOW, Files, NEEDS, PORT, complaints, config, flows, pins};
 
 /// Two conversations in which only the server speaks from now on.
 struct Waiting {
@@ -174,8 +175,8 @@ fn an_upgrade_finishes_a_takeover_that_was_cut_short() -> Result<()> {
     Ok(())
 }
 
-/// A handover that was cut short left the programs passing on: what the kernel began since is not broken by the next one, and what
-/// it remembers of ours, which it has not seen since the takeover, goes on there.
+/// A handover dies once the programs pass on: what the kernel began since is not broken by the next one, and what was given to it
+/// before goes on there.
 #[test]
 fn a_handover_that_was_cut_short_is_finished() -> Result<()> {
     if skip(NEEDS) || skip(TOOLS) {
@@ -188,7 +189,15 @@ fn a_handover_that_was_cut_short_is_finished() -> Result<()> {
     let mut agent = Agent::start(&lab, Files::samples(&lab)?.options())?;
     load.advance()?;
     agent.terminate()?;
-    change_config(&lab, |config| config.flags |= flags::YIELD)?;
+    let mut command = Command::new(agent_binary());
+    command.args(["detach", "--handover", "--netns"]).arg(lab.gateway.ns.path());
+    let mut handover = command.spawn().context("the handover")?;
+    while config(&lab)?.flags & flags::YIELD == 0 {
+        ensure!(handover.try_wait()?.is_none(), "it passed nothing on");
+    }
+    handover.kill()?;
+    handover.wait()?;
+    ensure!(pins(&lab)?.join("links/guard").exists(), "it was done already");
     let mut waiting: Vec<_> = Family::BOTH.into_iter().map(|it| Waiting::start(&lab, it)).collect::<Result<_>>()?;
     load.advance().context("while it stands half-way")?;
     let output = Agent::run(&lab, &["detach", "--handover"])?;
