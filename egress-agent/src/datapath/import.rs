@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash, ops::AddAssign, thread::sleep, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use aya::{Pod, programs::SchedClassifier};
 use bytes::{BufMut, BytesMut};
 use egress_common::{
@@ -111,6 +111,15 @@ impl Became {
     }
 }
 
+impl Became {
+    /// Fails unless something became of each of so many flows.
+    fn check(self, flows: usize) -> Result<()> {
+        let Self { new, known, refused, full } = self;
+        ensure!((new + known + refused + full) as usize == flows, "import: {flows} flows became {self:?}");
+        Ok(())
+    }
+}
+
 impl AddAssign for Became {
     fn add_assign(&mut self, more: Self) {
         self.new += more.new;
@@ -145,7 +154,9 @@ pub fn import(program: &SchedClassifier, flows: &Flows, add: bool) -> Result<Bec
 fn family<F: Family>(program: &SchedClassifier, flows: &[Carried<F>], add: bool) -> Result<Became> {
     let mut became = Became::default();
     for flows in flows.chunks(MAX_FLOWS as usize) {
-        became += Became::from_returned(run_order(program, &order(flows, add))?);
+        let these = Became::from_returned(run_order(program, &order(flows, add))?);
+        these.check(flows.len())?;
+        became += these;
     }
     Ok(became)
 }
@@ -170,6 +181,7 @@ mod tests {
     fn what_is_returned_is_four_numbers() {
         let became = Became::from_returned(32 | 3 << 8 | 2 << 16 | 1 << 24);
         assert_eq!(became, Became { new: 32, known: 3, refused: 2, full: 1 });
+        assert!(became.check(38).is_ok() && became.check(39).is_err());
     }
 
     #[test]

@@ -136,9 +136,12 @@ fn verifier(name: &str, error: &aya::programs::ProgramError) -> anyhow::Error {
     anyhow::anyhow!("load program {name}: {error}")
 }
 
-/// Runs `expire` or `import` with an order; what it returned.
+/// Runs `expire` or `import` with an order; what it returned. A number below zero is its complaint.
 pub fn run_order(program: &SchedClassifier, order: &[u8]) -> Result<u32> {
     let options = TestRunOptions { data_in: Some(order), repeat: 1, ..TestRunOptions::new() };
     let result = program.test_run(options).context("run a program with an order")?;
-    Ok(result.return_value)
+    match i32::try_from(result.return_value) {
+        Ok(_) => Ok(result.return_value),
+        Err(_) => bail!("the program refuses the order: {}", result.return_value.cast_signed()),
+    }
 }
