@@ -16,7 +16,7 @@ pub mod forward {
     pub const PEER: u32 = 2;
 }
 
-/// Bits of [`Config::flags`].
+/// Bits of [`Config::flags`]. Builds with another layout read and write them: never renumber.
 pub mod flags {
     /// Keep the source port of a new flow where it is free.
     pub const PRESERVE_PORT: u32 = 1;
@@ -174,3 +174,15 @@ impl Config {
 const NOVEL: usize = if cfg!(feature = "layout-next") { 16 } else { 0 };
 const _: () = assert!(size_of::<Config>() == NOVEL + 32 + 8 * 4 + 32 + 8 + 32 + 8 + 40 + 20 * MAX_EGRESS);
 const _: () = assert!(size_of::<Config>().is_multiple_of(8), "no hidden padding at the end");
+
+#[cfg(test)]
+mod tests {
+    use super::flags;
+
+    /// What builds of another layout take them for.
+    #[test]
+    fn flags_keep_their_numbers() {
+        assert_eq!((flags::PRESERVE_PORT, flags::CSUM_IPV6, flags::YIELD, flags::YIELD_NOT_SYN), (1, 2, 4, 8));
+        assert_eq!((flags::MIDFLOW_RESET, flags::MIDFLOW_DROP, flags::FLOW_EVENTS), (16, 32, 64));
+    }
+}

@@ -42,6 +42,7 @@ pub struct Word {
 }
 
 /// Bits of [`Word::seen`]. TCP flags of one direction, collected (RFC 9293 §3.1); other protocols use [`seen::ACK`] for "spoke".
+/// Builds with another layout read them: never renumber.
 pub mod seen {
     /// A SYN.
     pub const SYN: u8 = 1;
@@ -53,7 +54,7 @@ pub mod seen {
     pub const ACK: u8 = 8;
 }
 
-/// Bits of [`Word::state`].
+/// Bits of [`Word::state`]. Builds with another layout read them: never renumber.
 pub mod state {
     /// Being removed: the datapath treats the entry as absent.
     pub const DYING: u8 = 0x80;
@@ -181,3 +182,15 @@ const _: () = {
     assert!(size_of::<FlowValue<V6>>() == 48 + novel);
     assert!(cfg!(target_endian = "little"), "Word's byte layout and its raw form agree on little endian only");
 };
+
+#[cfg(test)]
+mod tests {
+    use super::{seen, state};
+
+    /// What builds of another layout take them for.
+    #[test]
+    fn bits_keep_their_numbers() {
+        assert_eq!((seen::SYN, seen::FIN, seen::RST, seen::ACK), (1, 2, 4, 8));
+        assert_eq!((state::DYING, state::REPLY, state::SINCE), (0x80, 0x40, 0x3f));
+    }
+}
