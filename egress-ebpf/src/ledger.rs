@@ -1,6 +1,9 @@
 //! The account of flows that begin and end: the only place that is told of each, once.
 
-use egress_common::{abi::flow::FlowKey, verdict::Counter};
+use egress_common::{
+    abi::{event::why::RECLAIMED, flow::FlowKey},
+    verdict::Counter,
+};
 
 use crate::{count, events, fair::Fair, store::Now};
 
@@ -16,6 +19,10 @@ pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, n
 /// [`egress_common::abi::event::why`]. What they carried was noted by [`events::note`], `packet` is as there.
 #[inline(always)]
 pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, packet: bool, now: Now) {
+    // On a packet's way it was counted where it was removed: there the last bytes of stack are taken.
+    if !packet {
+        count::shared(if why == RECLAIMED { Counter::FlowsReclaimed } else { Counter::FlowsRemoved });
+    }
     F::account(key, reply, -1);
     events::ended::<F>(key, reply, why, packet, now);
 }

@@ -7,7 +7,7 @@ pub const VERSION: u16 = 2;
 pub mod kind {
     /// No port was free for a new flow.
     pub const EXHAUSTED: u16 = 1;
-    /// A flow began: both directions find their way from now on.
+    /// A flow began, at its time: both directions find their way. One that was taken over may have begun long ago.
     pub const FLOW_START: u16 = 2;
     /// A flow ended; [`super::Event::why`] says why.
     pub const FLOW_END: u16 = 3;
@@ -19,9 +19,9 @@ pub mod kind {
 pub mod why {
     /// It carried nothing for as long as its state allows.
     pub const IDLE: u8 = 1;
-    /// It was closed, and a new flow took its port.
+    /// It was closed, and a new flow took its port or the table was crowded.
     pub const RECLAIMED: u8 = 2;
-    /// It was cut: its egress address is gone or its policy flipped.
+    /// It was cut: its egress address is gone, its policy flipped, or a flow that was taken over has its port.
     pub const REVOKED: u8 = 3;
 }
 

@@ -13,11 +13,9 @@ use egress_common::{
     },
     conntrack::removal::{Outcome, Why, remove, remove_orphan},
     packet::Packet,
-    verdict::Counter,
 };
 
 use crate::{
-    count,
     ctx::skb::Skb,
     maps::config,
     pipeline::Stack,
@@ -27,12 +25,11 @@ use crate::{
 const REVOKED: u32 = why::REVOKED as u32;
 const RECLAIMED: u32 = why::RECLAIMED as u32;
 
-/// `expire`: how many flows were removed.
+/// `expire`: how many flows, and halves alone, were removed.
 #[inline(always)]
 pub(crate) fn run(skb: Skb) -> i32 {
     let Ok(head) = skb.read::<Head>(0) else { return -1 };
     let removed = if head.v6 == 0 { all::<V4>(skb, head) } else { all::<V6>(skb, head) };
-    count::add(Counter::FlowsRemoved, u64::from(removed));
     removed as i32
 }
 

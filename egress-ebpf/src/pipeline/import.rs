@@ -101,7 +101,7 @@ family!(V6, import6);
 
 #[inline(always)]
 fn one<F: Remove>(skb: Skb, index: u32, add: u32) -> u32 {
-    let (Some(importing), Some(config)) = (F::importing(), config()) else { return 0 };
+    let (Some(importing), Some(_)) = (F::importing(), config()) else { return 0 };
     let size = size_of::<Carried<F>>() as u32;
     // SAFETY: the context is valid, and the slot, which belongs to this CPU, has `size` bytes there.
     let missing = unsafe {
@@ -117,7 +117,9 @@ fn one<F: Remove>(skb: Skb, index: u32, add: u32) -> u32 {
     }
     // SAFETY: as above; only `half` of it is written below.
     let flow = unsafe { &(*importing).flow };
-    let mut table = Table::<F>::new(Now::read(config));
+    // It began where it comes from, and is told so.
+    let began = flow.created;
+    let mut table = Table::<F>::new(Now { ns: u64::from(began) * 1_000_000_000, s: began });
     1 << (8 * take(&mut table, flow, add != 0) as u32)
 }
 
