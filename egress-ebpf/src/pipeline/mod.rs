@@ -23,6 +23,7 @@ use egress_common::{
         flow::{IN, seen},
         fragment::fate,
         hop::{Hop, flags},
+        policy::local,
     },
     answer::Answering,
     conntrack::stray,
@@ -137,7 +138,12 @@ fn own<F: Stack>(skb: Skb, packet: &Parsed<F>, config: &Config, dir: u8, now: No
         Kind::Tail => return steps::EARLY,
         Kind::Error => return count::drop(Drop::IcmpError),
         Kind::Other(reason) => return count::drop(reason),
-        Kind::Ports if dir == IN && packet.proto == proto::TCP && stray::resets_outside(packet.seen, config.flags) => {
+        Kind::Ports
+            if dir == IN
+                && packet.proto == proto::TCP
+                && stray::resets_outside(packet.seen, config.flags)
+                && F::local(&packet.dst).is_some_and(|flags| flags & local::EXTERNAL != 0) =>
+        {
             return steps::RESET;
         }
         _ => return count::drop(Drop::NoMapping),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use egress_common::abi::config::flags;
 use egress_tests::Family;
-use egress_tests::lab::addresses::mac;
+use egress_tests::lab::addresses::{GATEWAY_INSIDE, mac};
 use egress_tests::packet::{build, proto};
 use egress_tests::testrun::Verdict;
 
@@ -133,6 +133,10 @@ fn a_reset_answers_the_server() -> Result<()> {
         every(silent, |shape| bench.ensure_dropped(Way::In, &shape.packet(ends, TTL), "no_mapping"))?;
         let other: IpAddr = if family == Family::V4 { "172.17.0.77".parse()? } else { "fd00:172:17::77".parse()? };
         bench.ensure_dropped(Way::In, &data().packet(Ends { to: (other, 9), ..ends }, TTL), "not_ours")?;
+        // The other interface's address is none from which a flow comes.
+        let (v4, v6) = GATEWAY_INSIDE;
+        let inner = if family == Family::V4 { IpAddr::V4(v4) } else { IpAddr::V6(v6) };
+        bench.ensure_dropped(Way::In, &data().packet(Ends { to: (inner, 40_000), ..ends }, TTL), "no_mapping")?;
         // The Pods reach the external address too, and that is none of a flow's ends.
         let own = Ends { from: (bench.pod(family)?, 4000), to: ends.to };
         bench.ensure_dropped(Way::Out, &data().packet(own, TTL), "no_mapping")?;
