@@ -33,8 +33,8 @@ pub(crate) trait Allocate: Fair {
     fn want(reply: &FlowKey<Self::Addr>, key: &FlowKey<Self::Addr>);
     /// See [`search`]; the keys are those that are wanted.
     fn search_apart(reply: &mut FlowKey<Self::Addr>, may: Admission, now: Now) -> (Insert, u32);
-    /// See [`claim_port`]. Likewise.
-    fn claim_apart(may: Admission, now: u32) -> Insert;
+    /// See [`claim_port`]. Likewise, but for the port, which is noted there.
+    fn claim_apart(port: u16, may: Admission, now: u32) -> Insert;
 }
 
 macro_rules! family {
@@ -71,8 +71,8 @@ macro_rules! family {
             }
 
             #[inline(always)]
-            fn claim_apart(may: Admission, now: u32) -> Insert {
-                insert($claim(admitted(may), now))
+            fn claim_apart(port: u16, may: Admission, now: u32) -> Insert {
+                insert($claim(u32::from(port), admitted(may), now))
             }
         }
 
@@ -93,8 +93,8 @@ macro_rules! family {
         /// See [`Allocate::claim_apart`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $claim(may: u32, now: u32) -> u32 {
-            claim::<$family>(admission(may), now)
+        extern "C" fn $claim(port: u32, may: u32, now: u32) -> u32 {
+            claim::<$family>(port as u16, admission(may), now)
         }
     };
 }
@@ -139,16 +139,19 @@ fn find<F: Allocate>(may: Admission, now: u32) -> u32 {
     let (Some(wanted), Some(config)) = (F::wanted(), config()) else {
         return number(Insert::Full) << TRIES_BITS;
     };
-    // SAFETY: the slot belongs to this CPU.
-    let [reply, key, ..] = unsafe { &mut *wanted };
-    let (outcome, tries) = search(&mut Table::<F>::new(Now { ns: 0, s: now }), config, reply, key, may, now);
+    // SAFETY: the slot belongs to this CPU. `claim` writes the other keys, so this one is a copy, of which only the port is used.
+    let (mut reply, key) = unsafe { ((*wanted)[0], &(*wanted)[1]) };
+    let (outcome, tries) = search(&mut Table::<F>::new(Now { ns: 0, s: now }), config, &mut reply, key, may, now);
     number(outcome) << TRIES_BITS | tries
 }
 
 #[inline(always)]
-fn claim<F: Allocate>(may: Admission, now: u32) -> u32 {
+fn claim<F: Allocate>(port: u16, may: Admission, now: u32) -> u32 {
     let Some(wanted) = F::wanted() else { return number(Insert::Full) };
-    // SAFETY: as above.
-    let [reply, key, ..] = unsafe { &*wanted };
+    // SAFETY: as above. From here on only the other two keys are written, see `Table::reclaim`.
+    let (reply, key) = unsafe {
+        (*wanted)[0].dport = port;
+        (&(*wanted)[0], &(*wanted)[1])
+    };
     number(claim_port(&mut Table::<F>::deep(Now { ns: 0, s: now }), reply, key, may, now))
 }

@@ -235,8 +235,8 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     }
 
     #[inline(always)]
-    fn claim(&mut self, _reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, may: Admission, now: u32) -> Insert {
-        F::claim_apart(may, now)
+    fn claim(&mut self, reply: &FlowKey<F::Addr>, _key: &FlowKey<F::Addr>, may: Admission, now: u32) -> Insert {
+        F::claim_apart(reply.dport, may, now)
     }
 
     #[inline(always)]
