@@ -61,10 +61,13 @@ pub(super) fn run(args: &Detach) -> Result<()> {
     }
     pins.remove()?;
     status::remove(&pins.id);
-    eprintln!(
-        "detached gateway {}; forwarding is still on in its namespace: packets that arrive now leave untranslated",
-        pins.id
-    );
+    let then = if takeover::nat().is_some() {
+        "its namespace has NAT rules, which translate new connections now; those that were there end (`detach --handover` would \
+         have given them to the kernel)"
+    } else {
+        "forwarding is still on in its namespace: packets that arrive now leave untranslated"
+    };
+    eprintln!("detached gateway {}; {then}", pins.id);
     Ok(())
 }
 

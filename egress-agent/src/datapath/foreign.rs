@@ -49,7 +49,14 @@ pub fn carried(
             _ => others += 1,
         }
     }
+    flows.v4.sort_by_key(ended::<V4>);
+    flows.v6.sort_by_key(ended::<V6>);
     (flows, others)
+}
+
+/// What lives comes first: the table may not have room for all.
+fn ended<F: Readable>(flow: &Carried<F>) -> bool {
+    State::of(flow.key.proto, flow.seen[0], flow.seen[1]) == State::Closed
 }
 
 /// Whether the kernel gives a connection another source that is not one of the gateway itself.
@@ -79,7 +86,8 @@ fn flow<F: Readable>(
         nat_addr,
         port,
         seen,
-        created: last_seen,
+        // Nobody says since when it has had its port; not before now is what is known.
+        created: now,
         last_seen: [last_seen; 2],
         packets: it.packets.map(Wide::from),
         bytes: it.bytes.map(Wide::from),

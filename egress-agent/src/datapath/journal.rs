@@ -173,7 +173,7 @@ fn named<F: Family>(number: u8, inside: (IpAddr, u16), egress: Option<(IpAddr, u
 pub fn warning(event: &Event) -> Option<String> {
     let what = match event.kind {
         kind::EXHAUSTED => "no port left for",
-        kind::LIMITED => "too many flows, no new one for",
+        kind::LIMITED => "source_limited (spec.fairness), no new flow for",
         _ => return None,
     };
     let who = if event.af == V4::AF { who::<V4>(event) } else { who::<V6>(event) };

@@ -78,9 +78,21 @@ pub fn take(
     }
     let others = look.others;
     info!(flows = became.new, "took over the flows of the kernel's NAT; table inet {TABLE} keeps it away from them");
-    if became.refused + became.full + others > 0 {
-        let (refused, no_room) = (became.refused, became.full);
-        warn!(refused, no_room, others, "flows that could not be taken over; others: not under an egress address");
+    if became.full > 0 {
+        warn!(
+            flows = became.full,
+            "no room for flows of the kernel's NAT, living ones were taken first; raise spec.maxFlows of the profile"
+        );
+    }
+    if others > 0 {
+        warn!(
+            flows = others,
+            "connections that the kernel translates to other addresses than this gateway's spec.externalIPs, or of a family \
+             without one, end now; `egress-agent detach --handover` gives the rest back"
+        );
+    }
+    if became.refused > 0 {
+        warn!(flows = became.refused, "flows that could not be taken over: others have their ports");
     }
     Ok(())
 }

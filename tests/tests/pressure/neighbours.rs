@@ -82,9 +82,10 @@ fn ports_towards_one_destination_are_left_for_neighbours() -> Result<()> {
         ensure!((47_140..=47_240).contains(&opened), "{opened}");
         ensure!(neighbours(&lab, family, AT_ONCE)? == THEIRS, "{family:?}: a neighbour got no connection");
         let (inside, far) = (lab.client("pod1")?.addr(family), lab.far.addr(family));
-        let line = format!("too many flows, no new one for {inside} to {far} port {PORT} (protocol 6)");
+        let line =
+            format!("source_limited (spec.fairness), no new flow for {inside} to {far} port {PORT} (protocol 6)");
         running.wait_for_line(FOLLOW, |it| it.contains(&line))?;
-        let said = running.stderr().lines().filter(|it| it.contains("too many flows")).count();
+        let said = running.stderr().lines().filter(|it| it.contains("source_limited")).count();
         ensure!(said <= 60, "{said} lines of log");
         check_top(&lab, family, opened)?;
     }

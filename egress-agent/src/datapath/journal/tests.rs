@@ -68,7 +68,11 @@ fn ports_are_those_of_the_protocol() {
 fn what_is_refused_has_no_egress_address() {
     for (kind, name, said) in [
         (kind::EXHAUSTED, "exhausted", "no port left for 10.0.0.1 to 10.0.0.3 port 13 (protocol 17)"),
-        (kind::LIMITED, "limited", "too many flows, no new one for 10.0.0.1 to 10.0.0.3 port 13 (protocol 17)"),
+        (
+            kind::LIMITED,
+            "limited",
+            "source_limited (spec.fairness), no new flow for 10.0.0.1 to 10.0.0.3 port 13 (protocol 17)",
+        ),
     ] {
         let line = Line::of(&event(kind, 17), &clock()).unwrap();
         assert_eq!(line.event, name);
