@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use aya::Pod;
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions};
+use egress_common::abi::event::why;
 use egress_common::abi::family::{V4, V6};
 use egress_common::abi::flow::{FlowKey, FlowValue, OUT};
 use egress_common::abi::order::HEAD;
@@ -157,7 +158,7 @@ where
     if keys.is_empty() {
         return Ok(None);
     }
-    let mut order = vec![u8::from(F::V6), 1, keys.len() as u8];
+    let mut order = vec![u8::from(F::V6), why::REVOKED, keys.len() as u8];
     order.resize(HEAD as usize, 0);
     for key in &keys {
         // SAFETY: a Pod without padding, read as the bytes it consists of.

@@ -38,6 +38,9 @@ const PASSING: usize = 4;
 /// How long the agent may take to end every flow: two rounds through the table.
 const ENDED: Duration = Duration::from_secs(60);
 
+/// Time between two leaps of the clock in the end: more than a round through the tables.
+const AGAIN: Duration = Duration::from_secs(12);
+
 /// Room for every flow that churn can think of, and for those of sockets.
 pub const ROOM: u32 = 131_072;
 
@@ -138,8 +141,19 @@ pub fn run(plan: Plan) -> Result<Report> {
     pairs.context("at the end")?;
     let exchanged = lasting.finish()?;
     drop(servers);
-    change_config(&lab, |config| config.clock_offset_ns += 100_000_000_000_000)?;
-    eventually("the tables return to zero", ENDED, || Ok(entries(&lab)? == 0))?;
+    let mut moved: Option<Instant> = None;
+    eventually("the tables return to zero", ENDED, || {
+        if entries(&lab)? == 0 {
+            return Ok(true);
+        }
+        // Again and again: a socket that still sends its FIN anew opens a flow.
+        if moved.is_none_or(|it| it.elapsed() > AGAIN) {
+            change_config(&lab, |config| config.clock_offset_ns += 100_000_000_000_000)?;
+            moved = Some(Instant::now());
+        }
+        Ok(false)
+    })
+    .with_context(|| format!("left: {:?}", Agent::query(&lab, "flows").map(|flows| flows.to_string())))?;
 
     let now = Counters::read(&agent)?;
     let began = now.created - before.created;
