@@ -154,11 +154,11 @@ extern "C" fn ask6(skb: *mut __sk_buff, hop: *mut Hop<[u8; 16]>, src: *mut [u8; 
     ask::<V6>(skb, hop, src, oif)
 }
 
-/// An ingress lookup with flags 0: it obeys `iif` rules. A route that leaves by another interface than `oif` counts as none,
-/// then the Subnet's gateway is the next hop.
 /// No interface has such a number. The argument must be used all the same: callers would leave its register empty.
 const BROKEN: u32 = (broken::HOP as u32) << 31;
 
+/// An ingress lookup with flags 0: it obeys `iif` rules. A route that leaves by another interface than `oif` counts as none,
+/// then the Subnet's gateway is the next hop.
 #[inline(always)]
 fn ask<F: Family>(skb: *mut __sk_buff, hop: *mut Hop<F::Addr>, src: *mut F::Addr, oif: u32) -> u32 {
     // SAFETY: the verifier holds callers of a global function to valid pointers or null.
@@ -200,7 +200,7 @@ fn ask<F: Family>(skb: *mut __sk_buff, hop: *mut Hop<F::Addr>, src: *mut F::Addr
                 hop.flags = flags::PENDING;
             }
         }
-        answer::SUCCESS | answer::NO_NEIGHBOUR if question.ifindex == hop.iif => hop.flags = flags::BACK,
+        answer::SUCCESS | answer::NO_NEIGHBOUR if question.ifindex == hop.iif | BROKEN => hop.flags = flags::BACK,
         _ if no_gateway => return Drop::NoRoute as u32,
         _ => {}
     }
