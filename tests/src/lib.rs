@@ -19,6 +19,7 @@ pub mod system;
 pub mod testrun;
 pub mod traffic;
 
+mod spread;
 mod wait;
 
 pub use lab::{Family, Host, Lab, LabConfig};

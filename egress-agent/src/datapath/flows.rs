@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -9,7 +10,7 @@ use anyhow::{Context, Result};
 use aya::Pod;
 use egress_common::{
     abi::{
-        family::{Address, Family, V4, V6},
+        family::{Family, V4, V6},
         flow::{FlowKey, FlowValue, OUT},
     },
     conntrack::state::State,
@@ -142,11 +143,14 @@ pub fn list(pins: &Pins, now: u32) -> Result<Vec<Flow>> {
     Ok(flows)
 }
 
-fn family<F>(pins: &Pins, now: u32) -> Result<Vec<Flow>>
+/// An outbound half with its key, and the reply half if that is there.
+pub type Pair<F> = (FlowKey<<F as Family>::Addr>, FlowValue<F>, Option<FlowValue<F>>);
+
+/// Every flow of a family that is not being removed.
+pub fn pairs<F>(pins: &Pins) -> Result<impl Iterator<Item = Pair<F>> + use<F>>
 where
     F: Readable,
-    F::Addr: Address + std::hash::Hash,
-    FlowKey<F::Addr>: Pod + std::hash::Hash + Eq,
+    FlowKey<F::Addr>: Pod + Hash + Eq,
     FlowValue<F>: Pod,
 {
     let mut out = Vec::new();
@@ -159,10 +163,16 @@ where
             back.insert(*key, *value);
         }
     })?;
-    Ok(out
-        .into_iter()
-        .map(|(key, value)| flow(&key, &value, back.get(&key.reply(value.nat_addr, value.word.port)), now))
-        .collect())
+    Ok(out.into_iter().map(move |(key, out)| (key, out, back.get(&key.reply(out.nat_addr, out.word.port)).copied())))
+}
+
+fn family<F>(pins: &Pins, now: u32) -> Result<Vec<Flow>>
+where
+    F: Readable,
+    FlowKey<F::Addr>: Pod + Hash + Eq,
+    FlowValue<F>: Pod,
+{
+    Ok(pairs::<F>(pins)?.map(|(key, out, back)| flow(&key, &out, back.as_ref(), now)).collect())
 }
 
 fn flow<F: Readable>(key: &FlowKey<F::Addr>, out: &FlowValue<F>, back: Option<&FlowValue<F>>, now: u32) -> Flow {

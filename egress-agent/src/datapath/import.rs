@@ -1,6 +1,6 @@
 //! Handing flows to the program `import`.
 
-use std::{collections::HashMap, hash::Hash, ops::AddAssign, thread::sleep, time::Duration};
+use std::{hash::Hash, ops::AddAssign, thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
 use aya::{Pod, programs::SchedClassifier};
@@ -8,14 +8,14 @@ use bytes::{BufMut, BytesMut};
 use egress_common::{
     abi::{
         family::{Family, V4, V6},
-        flow::{FlowKey, FlowValue, OUT},
+        flow::{FlowKey, FlowValue},
         order::{Carried, HEAD, MAX_FLOWS, Taken, Wide},
     },
     conntrack::state::State,
 };
 
 use super::{
-    flows::{Readable, walk},
+    flows::{Pair, Readable, pairs},
     load::run_order,
     pins::Pins,
 };
@@ -65,18 +65,8 @@ where
     FlowKey<F::Addr>: Pod + Hash + Eq,
     FlowValue<F>: Pod,
 {
-    let (mut out, mut back) = (Vec::new(), HashMap::new());
-    walk::<F>(pins, |key, value| {
-        if value.word.dying() {
-        } else if key.dir == OUT {
-            out.push((*key, *value));
-        } else {
-            back.insert(*key, *value);
-        }
-    })?;
-    let carried = |(key, out): (FlowKey<F::Addr>, FlowValue<F>)| {
-        let back = back.get(&key.reply(out.nat_addr, out.word.port));
-        let of = |number: fn(&FlowValue<F>) -> u64| [number(&out), back.map_or(0, number)].map(Wide::from);
+    let carried = |(key, out, back): Pair<F>| {
+        let of = |number: fn(&FlowValue<F>) -> u64| [number(&out), back.as_ref().map_or(0, number)].map(Wide::from);
         Carried {
             key,
             nat_addr: out.nat_addr,
@@ -88,7 +78,7 @@ where
             bytes: of(|half| half.bytes),
         }
     };
-    Ok(out.into_iter().map(carried).collect())
+    Ok(pairs::<F>(pins)?.map(carried).collect())
 }
 
 /// What became of flows, see [`Taken`].

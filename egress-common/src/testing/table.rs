@@ -157,14 +157,9 @@ pub(crate) fn config(egress: &[u8]) -> Config {
         *slot = [172, 17, 0, *last];
     }
     Config {
-        clock_offset_ns: 0,
-        netns_cookie: 0,
         port_key: [1, 2],
-        flags: 0,
         internal_ifindex: 1,
         external_ifindex: 2,
-        forward_out: 0,
-        forward_in: 0,
         internal_mtu: 1400,
         external_mtu: 1500,
         capacity: 1 << 20,
@@ -172,20 +167,9 @@ pub(crate) fn config(egress: &[u8]) -> Config {
         port_min: 1024,
         port_max: 57343,
         icmp_max: 49151,
-        pad: 0,
-        fair_from: 100,
-        source_flows: 0,
-        source_rate: 0,
-        pad2: 0,
-        boot_id: [0; 16],
         egress4_len: egress.len() as u32,
-        egress6_len: 0,
-        internal_gateway4: [0; 4],
-        external_gateway4: [0; 4],
-        internal_gateway6: [0; 16],
-        external_gateway6: [0; 16],
         egress4,
-        egress6: [[0; 16]; MAX_EGRESS],
+        ..Config::EMPTY
     }
 }
 

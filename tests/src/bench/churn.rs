@@ -8,6 +8,7 @@ use super::peers::{Bed, Peer, drop_on_arrival, network, take_in};
 use super::series::{Goal, Measure, Unit};
 use crate::generator::{Cpu, Flows};
 use crate::lab::names::EXTERNAL_PORT;
+use crate::spread::Spread;
 use crate::{Family, Lab};
 
 /// New flows per second: each packet is its flow's first.
@@ -68,8 +69,8 @@ pub(super) fn no_port_left(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
         ensure!(passed < u64::from(plan.turn) / 100, "{passed} packets passed where no port is left");
         measure.add(Peer::Ours, time.as_nanos() as f64 / f64::from(plan.turn) / established);
     }
-    let must = measure.series.get(Peer::Ours.label()).context("no numbers")?;
-    let median = super::series::Spread::of(must).median;
+    let values = measure.series.get(Peer::Ours.label()).context("no numbers")?;
+    let median = Spread::of(values.iter().copied()).median;
     let goal = Goal { against: Peer::Ours, must: 1.5, aim: 1.1, at_most: true };
     measure.notes.push(format!("goal: at most 1.5, aim 1.1: {}", goal.verdict(median)));
     into.push(measure);

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 
+pub(crate) use self::peers::drop_on_arrival;
 use self::peers::{Bed, Peer};
 pub use self::series::Measure;
 use crate::Lab;

@@ -112,7 +112,7 @@ fn ours(lab: &Lab, flows: u32, more: &str) -> Result<AgentOptions> {
 }
 
 /// The cheapest way to drop that every kernel since 4.5 has: a filter in classic BPF that returns TC_ACT_SHOT.
-pub(super) fn drop_on_arrival(ns: &Netns, interface: &str) -> Result<()> {
+pub(crate) fn drop_on_arrival(ns: &Netns, interface: &str) -> Result<()> {
     ns.sh(&format!("tc qdisc add dev {interface} clsact"))?;
     ns.feed("tc -batch -", &format!("filter add dev {interface} ingress bpf da bytecode \"1,6 0 0 2\"\n"))?;
     Ok(())

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use super::Reports;
 use super::peers::Peer;
-use super::series::{Measure, Spread};
+use super::series::Measure;
+use crate::spread::Spread;
 
 const OTHERS: [Peer; 4] = [Peer::Iptables, Peer::Nft, Peer::Forward, Peer::Floor];
 const BAR: f64 = 40.0;
@@ -45,7 +46,7 @@ fn table(text: &mut String, measure: &Measure) {
     text.push_str("| | median | min | max | ratio | min | max | goal |\n|---|---|---|---|---|---|---|---|\n");
     for peer in [Peer::Ours].iter().chain(&OTHERS) {
         let Some(values) = measure.series.get(peer.label()) else { continue };
-        let value = Spread::of(values);
+        let value = Spread::of(values.iter().copied());
         let _ = write!(
             text,
             "| {} | {} | {} | {} |",
@@ -59,7 +60,7 @@ fn table(text: &mut String, measure: &Measure) {
             text.push_str(" | | | |\n");
             continue;
         }
-        let ratio = Spread::of(&ratios);
+        let ratio = Spread::of(ratios);
         let goal = measure.goal.filter(|goal| goal.against == *peer);
         let goal = goal.map_or_else(String::new, |goal| {
             let bound = if goal.at_most { '≤' } else { '≥' };
@@ -70,7 +71,8 @@ fn table(text: &mut String, measure: &Measure) {
 }
 
 fn bars(text: &mut String, measure: &Measure) {
-    let medians: Vec<_> = measure.series.iter().map(|(label, values)| (label, Spread::of(values).median)).collect();
+    let medians: Vec<_> =
+        measure.series.iter().map(|(label, values)| (label, Spread::of(values.iter().copied()).median)).collect();
     let most = medians.iter().map(|it| it.1).fold(0.0, f64::max);
     text.push_str("\n```\n");
     for (label, median) in medians {

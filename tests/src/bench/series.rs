@@ -79,26 +79,6 @@ pub struct Measure {
     pub notes: Vec<String>,
 }
 
-/// Median, smallest and largest.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
-}
-
-impl Spread {
-    pub(super) fn of(values: &[f64]) -> Self {
-        let mut sorted = values.to_vec();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let middle = sorted.len() / 2;
-        let median =
-            if sorted.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) };
-        Self { median, min: at(0), max: at(sorted.len().wrapping_sub(1)) }
-    }
-}
-
 impl Measure {
     /// Whether every number of every series can be one.
     pub fn is_sane(&self) -> bool {
@@ -123,6 +103,7 @@ impl Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spread::Spread;
 
     #[test]
     fn ratios_are_taken_round_by_round() {
@@ -132,7 +113,7 @@ mod tests {
             measure.add(Peer::Iptables, theirs);
         }
         assert_eq!(measure.ratios(Peer::Iptables), [0.5, 1.0, 0.75]);
-        assert_eq!(Spread::of(&measure.ratios(Peer::Iptables)), Spread { median: 0.75, min: 0.5, max: 1.0 });
+        assert_eq!(Spread::of(measure.ratios(Peer::Iptables)), Spread { median: 0.75, min: 0.5, max: 1.0 });
         assert!(measure.ratios(Peer::Nft).is_empty());
     }
 

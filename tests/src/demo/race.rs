@@ -9,6 +9,7 @@ use super::rates::{Comparison, Round};
 use super::report::Report;
 use super::tour::{options, plan};
 use super::{SEED_000, with_log};
+use crate::bench::drop_on_arrival;
 use crate::capture::{Captured, Direction};
 use crate::gateway::{Agent, Gateway, KernelGateway};
 use crate::generator::{Cpu, Flows, Generator, Load};
@@ -183,13 +184,6 @@ fn open(client: &Host, server: &Host, flows: &Flows) -> Result<Vec<SocketAddr>> 
     seen.sort_unstable();
     seen.dedup();
     Ok(seen)
-}
-
-/// The cheapest way to drop that every kernel since 4.5 has: a filter in classic BPF that returns TC_ACT_SHOT.
-fn drop_on_arrival(ns: &Netns, interface: &str) -> Result<()> {
-    ns.sh(&format!("tc qdisc add dev {interface} clsact"))?;
-    ns.feed("tc -batch -", &format!("filter add dev {interface} ingress bpf da bytecode \"1,6 0 0 2\"\n"))?;
-    Ok(())
 }
 
 fn rounds(sides: &[Side<'_>; 2], pace: Pace, sink: Sink) -> Result<Comparison> {

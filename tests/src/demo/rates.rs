@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::spread::Spread;
+
 /// One round: packets per second of both, measured in turns within a second or two.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Round {
@@ -12,26 +14,6 @@ pub(super) struct Round {
 impl Round {
     fn ratio(&self) -> f64 {
         self.ours / self.kernels
-    }
-}
-
-/// Median, smallest and largest.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Spread {
-    pub(super) median: f64,
-    pub(super) min: f64,
-    pub(super) max: f64,
-}
-
-impl Spread {
-    fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut sorted: Vec<f64> = values.collect();
-        sorted.sort_by(f64::total_cmp);
-        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-        let middle = sorted.len() / 2;
-        let median =
-            if sorted.len() % 2 == 1 { at(middle) } else { f64::midpoint(at(middle.wrapping_sub(1)), at(middle)) };
-        Self { median, min: at(0), max: at(sorted.len().wrapping_sub(1)) }
     }
 }
 
@@ -98,11 +80,5 @@ mod tests {
     fn no_ratio_out_of_noise() {
         let line = rounds(&[(1.2, 1.0), (0.9, 1.0), (1.1, 1.0)]).to_string();
         assert!(line.ends_with("no clear difference (3 rounds each, from 0.9x to 1.2x)"), "{line}");
-    }
-
-    #[test]
-    fn the_middle_of_an_even_number() {
-        let spread = Spread::of([4.0, 1.0, 2.0, 10.0].into_iter());
-        assert_eq!((spread.median, spread.min, spread.max), (3.0, 1.0, 10.0));
     }
 }
