@@ -16,7 +16,6 @@ use crate::generator::{Cpu, Flows, Generator, Load};
 use crate::lab::addresses::{mac, no_snat_networks};
 use crate::lab::names::EXTERNAL_PORT;
 use crate::skip::in_path;
-use crate::system::Netns;
 use crate::traffic::{Call, PATIENCE, udp};
 use crate::{Family, Host, Lab, oracle};
 
