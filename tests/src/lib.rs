@@ -19,6 +19,7 @@ pub mod system;
 pub mod testrun;
 pub mod traffic;
 
+mod raw;
 mod spread;
 mod wait;
 

@@ -1,14 +1,13 @@
 //! New flows, and packets that find no port.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::Plan;
 use super::packets::{SMALL, flows, load, turn};
 use super::peers::{Bed, Peer, drop_on_arrival, network, take_in};
-use super::series::{Goal, Measure, Unit};
+use super::series::{Goal, Measure, State, Unit};
 use crate::generator::{Cpu, Flows};
 use crate::lab::names::EXTERNAL_PORT;
-use crate::spread::Spread;
 use crate::{Family, Lab};
 
 /// New flows per second: each packet is its flow's first.
@@ -18,9 +17,9 @@ pub(super) fn new_flows(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) 
         if !plan.wants(&name) {
             continue;
         }
-        let goal = Goal { against: Peer::Iptables, must, aim, at_most: false };
-        let mut measure = Measure::new(&name, Unit::PerSecond, Some(goal));
-        let nats: Vec<_> = beds.iter().filter(|bed| bed.peer != Peer::Forward).collect();
+        let goal = Goal { against: Some(Peer::Iptables), must, aim, at_most: false };
+        let mut measure = Measure::new(&name, Unit::PerSecond, Some(goal)).state(State::Cold);
+        let nats: Vec<_> = beds.iter().filter(|bed| bed.peer.is_nat()).collect();
         for bed in &nats {
             drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
         }
@@ -60,7 +59,7 @@ pub(super) fn no_port_left(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
     let takes = flows(&bed, Family::V4, 16_000, 9003, SMALL)?;
     load(&bed, &takes)?.send(takes.count, Cpu::LAST)?;
     let many = load(&bed, &Flows { source: lab.client("client2")?.addr(Family::V4), ..takes })?;
-    let mut measure = Measure::new(name, Unit::Times, None);
+    let mut measure = Measure::new(name, Unit::Times, Some(Goal { against: None, must: 1.5, aim: 1.1, at_most: true }));
     for _ in 0..plan.rounds {
         let established = turn(&bed, &few, plan.turn, Cpu::LAST)?;
         let before = lab.node.counters(EXTERNAL_PORT)?;
@@ -69,10 +68,6 @@ pub(super) fn no_port_left(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
         ensure!(passed < u64::from(plan.turn) / 100, "{passed} packets passed where no port is left");
         measure.add(Peer::Ours, time.as_nanos() as f64 / f64::from(plan.turn) / established);
     }
-    let values = measure.series.get(Peer::Ours.label()).context("no numbers")?;
-    let median = Spread::of(values.iter().copied()).median;
-    let goal = Goal { against: Peer::Ours, must: 1.5, aim: 1.1, at_most: true };
-    measure.notes.push(format!("goal: at most 1.5, aim 1.1: {}", goal.verdict(median)));
     into.push(measure);
     Ok(())
 }

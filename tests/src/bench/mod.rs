@@ -3,20 +3,29 @@
 //! What is said of them are ratios, round by round: a machine that is slow for a while is slow for all.
 
 mod churn;
+mod frames;
+mod helpers;
+mod inward;
+mod limits;
+mod machine;
 mod packets;
 mod peers;
+mod programs;
 mod report;
 mod series;
 mod sockets;
+mod upkeep;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use self::machine::Machine;
 pub(crate) use self::peers::drop_on_arrival;
 use self::peers::{Bed, Peer};
+pub use self::programs::{Section, profile as programs};
 pub use self::series::Measure;
-use crate::Lab;
 use crate::gateway::agent_binary;
 use crate::skip::in_path;
 use crate::system::cleanup::Setting;
@@ -37,13 +46,37 @@ pub struct Plan {
     pub only: Option<String>,
     /// Room for flows in our table.
     pub flows: u32,
+    /// Flows where it is asked what a large table costs.
+    pub table: u32,
+    /// Runs of a program in a round, where its time is looked for.
+    pub runs: usize,
+    /// How long the agent is watched.
+    pub watch: Duration,
 }
 
 impl Plan {
     /// All there is.
-    pub const WHOLE: Self = Self { rounds: 5, turn: 1 << 18, quick: false, only: None, flows: 4 << 20 };
+    pub const WHOLE: Self = Self {
+        rounds: 5,
+        turn: 1 << 18,
+        quick: false,
+        only: None,
+        flows: 4 << 20,
+        table: 1 << 20,
+        runs: 1 << 15,
+        watch: Duration::from_secs(20),
+    };
     /// The cases that people ask for.
-    pub const QUICK: Self = Self { rounds: 3, turn: 1 << 17, quick: true, only: None, flows: 4 << 20 };
+    pub const QUICK: Self = Self {
+        rounds: 3,
+        turn: 1 << 17,
+        quick: true,
+        only: None,
+        flows: 4 << 20,
+        table: 1 << 20,
+        runs: 1 << 15,
+        watch: Duration::from_secs(10),
+    };
 
     fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
@@ -61,7 +94,14 @@ pub struct Reports {
 
 /// Measures and reports.
 pub fn run(plan: &Plan, reports: &Reports) -> Result<()> {
-    report::write(&measure(plan)?, reports)
+    let machine = Machine::look();
+    report::write(&machine, &measure(plan)?, &[], reports)
+}
+
+/// Finds where the time of our programs goes, and reports.
+pub fn profile(plan: &Plan, reports: &Reports) -> Result<()> {
+    let machine = Machine::look();
+    report::write(&machine, &[], &programs::profile(plan)?, reports)
 }
 
 /// Measures.
@@ -74,20 +114,25 @@ pub fn measure(plan: &Plan) -> Result<Vec<Measure>> {
     }
     let _limits = raise_limits();
     let peers = [Peer::Ours, Peer::Iptables, Peer::Nft, Peer::Forward];
-    let labs = peers.iter().map(|_| Lab::build(peers::network()?)).collect::<Result<Vec<_>>>()?;
-    let beds = peers
-        .iter()
-        .zip(&labs)
-        .map(|(peer, lab)| Bed::start(*peer, lab, plan.flows, ""))
-        .collect::<Result<Vec<_>>>()?;
+    let labs = peers::labs(&peers::network()?, peers.len() + 1)?;
+    let mut beds = peers::beds(&peers, &labs, plan.flows)?;
+    let limit = labs.last().map(|lab| Bed::start(Peer::Redirect, lab, 0, ""));
+    match limit.context("no lab")? {
+        Ok(bed) => beds.push(bed),
+        Err(error) => eprintln!("SKIP: {}: {error:#}", Peer::Redirect.label()),
+    }
     let mut measures = Vec::new();
     let measured = (|| {
         packets::established(plan, &beds, &mut measures)?;
+        packets::topologies(plan, &beds, &mut measures)?;
+        frames::established(plan, &mut measures)?;
+        inward::answers(plan, &beds, &mut measures)?;
         packets::two_cores(plan, &beds, &mut measures)?;
         churn::new_flows(plan, &beds, &mut measures)?;
         churn::no_port_left(plan, &mut measures)?;
         sockets::connections(plan, &beds, &mut measures)?;
-        sockets::bulk(plan, &beds, &mut measures)
+        sockets::bulk(plan, &beds, &mut measures)?;
+        upkeep::upkeep(plan, &mut measures)
     })();
     let log = beds.iter().find_map(Bed::log).unwrap_or_default();
     measured.with_context(|| format!("the agent's log:\n{log}"))?;

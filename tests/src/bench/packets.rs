@@ -6,8 +6,8 @@ use std::thread;
 use anyhow::{Result, anyhow, ensure};
 
 use super::Plan;
-use super::peers::{Bed, Peer, drop_on_arrival, take_in};
-use super::series::{Goal, Measure, Unit};
+use super::peers::{Bed, End, Peer, drop_on_arrival, labs, network, take_in};
+use super::series::{Goal, Measure, State, Unit};
 use crate::Family;
 use crate::generator::{Cpu, Flows, Generator, Load};
 use crate::lab::addresses::mac;
@@ -48,9 +48,15 @@ pub(super) fn load<'lab>(bed: &Bed<'lab>, flows: &Flows) -> Result<Load<'lab>> {
 
 /// Nanoseconds per packet of a turn; all but a few must arrive at the far end of net1's cable.
 pub(super) fn turn(bed: &Bed<'_>, load: &Load<'_>, packets: u32, cpu: Cpu) -> Result<f64> {
-    let before = bed.lab.node.counters(EXTERNAL_PORT)?;
+    turn_to(bed, load, packets, cpu, End::Outside)
+}
+
+/// The same where packets end at this interface.
+pub(super) fn turn_to(bed: &Bed<'_>, load: &Load<'_>, packets: u32, cpu: Cpu, end: End) -> Result<f64> {
+    let (ns, interface) = bed.at(end);
+    let before = ns.counters(interface)?;
     let time = load.send(packets, cpu)?;
-    let arrived = bed.lab.node.counters(EXTERNAL_PORT)?.since(&before).rx_packets;
+    let arrived = ns.counters(interface)?.since(&before).rx_packets;
     let label = bed.peer.label();
     ensure!(arrived > u64::from(packets) / 100 * 99, "{label}: only {arrived} of {packets} packets arrived");
     Ok(time.as_nanos() as f64 / arrived as f64)
@@ -70,46 +76,78 @@ fn cases(quick: bool) -> Vec<(Family, usize, u32)> {
 /// Cost per packet of established flows.
 pub(super) fn established(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
     for (number, (family, size, count)) in cases(plan.quick).into_iter().enumerate() {
-        let payload = payload(family, size);
-        let name = format!(
-            "established, IP{}, {}, {count} flows",
-            if family == Family::V4 { "v4" } else { "v6" },
-            SIZES[size]
-        );
+        let version = if family == Family::V4 { "v4" } else { "v6" };
+        let name = format!("established, IP{version}, {}, {count} flows", SIZES[size]);
         if !plan.wants(&name) {
             continue;
         }
         let goal = match count {
-            1000 => Some(Goal { against: Peer::Iptables, must: 0.60, aim: 0.50, at_most: true }),
-            1_048_576 => Some(Goal { against: Peer::Iptables, must: 0.60, aim: 0.45, at_most: true }),
+            1000 => Some(Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true }),
+            1_048_576 => Some(Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.45, at_most: true }),
             _ => None,
         };
-        let mut measure = Measure::new(&name, Unit::NsPerPacket, goal);
-        let packets = plan.turn.max(count);
-        let mut loads = Vec::new();
-        for bed in beds {
-            drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
-            let load = load(bed, &flows(bed, family, count, 7000 + 64 * number as u16, payload)?)?;
-            // The first packet of each flow opens it.
-            turn(bed, &load, count.max(1000), Cpu::LAST)?;
-            loads.push(load);
-        }
-        for _ in 0..plan.rounds {
-            for (bed, load) in beds.iter().zip(&loads) {
-                measure.add(bed.peer, turn(bed, load, packets, Cpu::LAST)?);
-            }
-            let last = beds.iter().zip(&loads).next_back();
-            if let Some((bed, load)) = last {
+        let state = if count > 50_000 { State::ColdCaches } else { State::Warm };
+        let measure = Measure::new(&name, Unit::NsPerPacket, goal).state(state);
+        let (port, payload) = (7000 + 64 * number as u16, payload(family, size));
+        into.push(rounds(plan, measure, beds, End::Outside, |bed| flows(bed, family, count, port, payload))?);
+    }
+    Ok(())
+}
+
+/// The same where the gateway's cables are bridge ports at their other ends, and a server behind the bridge gets the packets;
+/// and where they are bare cables.
+pub(super) fn topologies(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+    let goal = Some(Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true });
+    let name = "established, IPv4, 64 B, 1000 flows, through a bridge to the server's interface";
+    if plan.wants(name) {
+        let measure = Measure::new(name, Unit::NsPerPacket, goal).state(State::Warm);
+        into.push(rounds(plan, measure, beds, End::Server, |bed| flows(bed, Family::V4, 1000, 6900, SMALL))?);
+    }
+    let name = "established, IPv4, 64 B, 1000 flows, bare cables";
+    if plan.wants(name) {
+        let peers: Vec<_> = beds.iter().map(|bed| bed.peer).collect();
+        let labs = labs(&network()?.unbridged(), peers.len())?;
+        let beds = super::peers::beds(&peers, &labs, 1 << 17)?;
+        let measure = Measure::new(name, Unit::NsPerPacket, goal).state(State::Warm);
+        into.push(rounds(plan, measure, &beds, End::Outside, |bed| flows(bed, Family::V4, 1000, 6900, SMALL))?);
+    }
+    Ok(())
+}
+
+/// Opens each bed's flows by a packet each, then takes turns; packets end at `end`.
+fn rounds(
+    plan: &Plan,
+    mut measure: Measure,
+    beds: &[Bed<'_>],
+    end: End,
+    flows: impl Fn(&Bed<'_>) -> Result<Flows>,
+) -> Result<Measure> {
+    let (mut loads, mut packets) = (Vec::new(), plan.turn);
+    for bed in beds {
+        let (ns, interface) = bed.at(end);
+        drop_on_arrival(ns, interface)?;
+        let flows = flows(bed)?;
+        packets = packets.max(flows.count);
+        let load = load(bed, &flows)?;
+        turn_to(bed, &load, flows.count.max(1000), Cpu::LAST, end)?;
+        loads.push(load);
+    }
+    for _ in 0..plan.rounds {
+        for (bed, load) in beds.iter().zip(&loads) {
+            measure.add(bed.peer, turn_to(bed, load, packets, Cpu::LAST, end)?);
+            if bed.peer == Peer::Forward {
                 drop_on_arrival(&bed.lab.gateway.ns, "eth0")?;
                 let time = load.send(plan.turn, Cpu::LAST)?;
                 take_in(&bed.lab.gateway.ns, "eth0")?;
                 measure.add(Peer::Floor, time.as_nanos() as f64 / f64::from(plan.turn));
             }
         }
-        beds.iter().try_for_each(|bed| take_in(&bed.lab.node, EXTERNAL_PORT))?;
-        into.push(measure);
     }
-    Ok(())
+    for bed in beds {
+        let (ns, interface) = bed.at(end);
+        take_in(ns, interface)?;
+    }
+    Ok(measure)
 }
 
 /// How much more two cores carry than one.
@@ -118,10 +156,11 @@ pub(super) fn two_cores(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) 
     if !plan.wants(name) || thread::available_parallelism()?.get() < 2 {
         return Ok(());
     }
-    let goal = Goal { against: Peer::Forward, must: 0.95, aim: 1.0, at_most: false };
-    let mut measure = Measure::new(name, Unit::Times, Some(goal));
+    let goal = Goal { against: Some(Peer::Forward), must: 0.95, aim: 1.0, at_most: false };
+    let mut measure = Measure::new(name, Unit::Times, Some(goal)).state(State::Warm);
     let mut loads = Vec::new();
-    for bed in beds {
+    let beds: Vec<_> = beds.iter().filter(|bed| bed.peer.is_gateway()).collect();
+    for bed in &beds {
         drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
         let pair = [
             load(bed, &flows(bed, Family::V4, 1000, 9000, SMALL)?)?,
@@ -131,7 +170,7 @@ pub(super) fn two_cores(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) 
         loads.push(pair);
     }
     for _ in 0..plan.rounds {
-        for (bed, pair) in beds.iter().zip(&loads) {
+        for (bed, pair) in beds.iter().copied().zip(&loads) {
             let alone = turn(bed, &pair[0], plan.turn, Cpu::LAST)?;
             let both = thread::scope(|scope| {
                 let started: Vec<_> = pair

@@ -2,9 +2,12 @@
 
 use anyhow::Result;
 
+use super::limits::Attached;
 use crate::gateway::{Agent, AgentOptions, KernelGateway, NftGateway, routes};
-use crate::lab::addresses::{mac, no_snat_networks};
+use crate::lab::addresses::{OVERLAY_ROUTER, SERVER, mac, no_snat_networks};
+use crate::lab::names::{EXTERNAL_PORT, INTERNAL_PORT};
 use crate::lab::{Client, RealChecksums};
+use crate::raw::sys::Hook;
 use crate::system::Netns;
 use crate::{Lab, LabConfig};
 
@@ -22,11 +25,29 @@ pub enum Peer {
     Nft,
     /// The kernel's forwarding without NAT.
     Forward,
+    /// A TC program that sets both MACs and calls `bpf_redirect_peer`, without looking at the packet.
+    Redirect,
     /// Dropped on arrival at the gateway: what the generator and making an skb cost.
     Floor,
+    /// An XDP program that sets both MACs and calls `bpf_redirect`.
+    XdpRedirect,
+    /// Dropped by XDP on arrival at the gateway: what the generator and a cable cost.
+    XdpFloor,
 }
 
 impl Peer {
+    /// In the order of reports.
+    pub const ALL: [Self; 8] = [
+        Self::Ours,
+        Self::Iptables,
+        Self::Nft,
+        Self::Forward,
+        Self::Redirect,
+        Self::Floor,
+        Self::XdpRedirect,
+        Self::XdpFloor,
+    ];
+
     /// Its name in reports.
     pub const fn label(self) -> &'static str {
         match self {
@@ -34,9 +55,35 @@ impl Peer {
             Self::Iptables => "iptables MASQUERADE",
             Self::Nft => "nft masquerade",
             Self::Forward => "kernel forward",
+            Self::Redirect => "TC redirect_peer",
             Self::Floor => "skb floor",
+            Self::XdpRedirect => "XDP redirect",
+            Self::XdpFloor => "XDP floor",
         }
     }
+
+    /// Whether it carries packets and their answers as a gateway does.
+    pub const fn is_gateway(self) -> bool {
+        matches!(self, Self::Ours | Self::Iptables | Self::Nft | Self::Forward)
+    }
+
+    /// Whether it translates.
+    pub const fn is_nat(self) -> bool {
+        matches!(self, Self::Ours | Self::Iptables | Self::Nft)
+    }
+}
+
+/// Where packets end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The far end of net1's cable.
+    Outside,
+    /// The server's interface, behind the bridge that this cable goes to.
+    Server,
+    /// The gateway's eth0.
+    Arrival,
+    /// The far end of its cable.
+    Inside,
 }
 
 /// A gateway that runs in its lab.
@@ -44,7 +91,8 @@ impl Peer {
 pub(super) struct Bed<'lab> {
     pub(super) peer: Peer,
     pub(super) lab: &'lab Lab,
-    agent: Option<Agent<'lab>>,
+    pub(super) agent: Option<Agent<'lab>>,
+    _program: Option<Attached>,
 }
 
 /// The network that all have.
@@ -63,41 +111,63 @@ pub(super) fn network() -> Result<LabConfig> {
 impl<'lab> Bed<'lab> {
     /// With room for so many flows in our table; `more` are further lines of our profile's spec.
     pub(super) fn start(peer: Peer, lab: &'lab Lab, flows: u32, more: &str) -> Result<Self> {
-        let agent = match peer {
-            Peer::Ours => Some(Agent::start(lab, ours(lab, flows, more)?)?),
-            Peer::Iptables => {
-                KernelGateway::start(lab, &no_snat_networks())?;
-                None
-            }
-            Peer::Nft => {
-                NftGateway::start(lab, &no_snat_networks())?;
-                None
-            }
-            Peer::Forward | Peer::Floor => {
-                routes::forward(lab)?;
-                None
-            }
-        };
+        let (mut agent, mut program) = (None, None);
+        match peer {
+            Peer::Ours => agent = Some(Agent::start(lab, ours(lab, flows, more)?)?),
+            Peer::Iptables => _ = KernelGateway::start(lab, &no_snat_networks())?,
+            Peer::Nft => _ = NftGateway::start(lab, &no_snat_networks())?,
+            Peer::Forward => routes::forward(lab)?,
+            Peer::Redirect => program = Some(Attached::redirect(Hook::Ingress, &lab.gateway.ns)?),
+            Peer::XdpRedirect => program = Some(Attached::redirect(Hook::Xdp, &lab.gateway.ns)?),
+            Peer::XdpFloor => program = Some(Attached::drop_frames(&lab.gateway.ns, "eth0")?),
+            Peer::Floor => drop_on_arrival(&lab.gateway.ns, "eth0")?,
+        }
         // What a Pod sends comes with its checksum unfinished, which saves conntrack from checking it; the generator's are
         // finished, and are spared too.
         let _ = lab.gateway.ns.sysctl(&[("net/netfilter/nf_conntrack_checksum", "0")]);
-        for (family, server) in
-            [("-4", crate::lab::addresses::SERVER.0.to_string()), ("-6", crate::lab::addresses::SERVER.1.to_string())]
-        {
-            // Its address must stay known when it gets nothing.
-            let line = format!(
-                "ip {family} neighbour replace {server} lladdr {} dev net1 nud permanent",
-                mac::text(mac::SERVER)
-            );
+        // Those who get packets but answer none must stay known.
+        for (address, mac, interface) in [
+            (SERVER.0.to_string(), mac::SERVER, "net1"),
+            (SERVER.1.to_string(), mac::SERVER, "net1"),
+            (OVERLAY_ROUTER.0.to_string(), mac::OVERLAY, "eth0"),
+            (OVERLAY_ROUTER.1.to_string(), mac::OVERLAY, "eth0"),
+        ] {
+            let family = if address.contains(':') { "-6" } else { "-4" };
+            let mac = mac::text(mac);
+            let line = format!("ip {family} neighbour replace {address} lladdr {mac} dev {interface} nud permanent");
             lab.gateway.ns.sh(&line)?;
         }
-        Ok(Self { peer, lab, agent })
+        if lab.config.bridged {
+            let line = format!("bridge fdb replace {} dev server master static", mac::text(mac::SERVER));
+            lab.node.sh(&line)?;
+        }
+        Ok(Self { peer, lab, agent, _program: program })
     }
 
     /// What the agent has to say, if it is ours.
     pub(super) fn log(&self) -> Option<String> {
         self.agent.as_ref().map(Agent::stderr)
     }
+
+    /// A place in its lab.
+    pub(super) const fn at(&self, end: End) -> (&'lab Netns, &'static str) {
+        match end {
+            End::Outside => (&self.lab.node, EXTERNAL_PORT),
+            End::Server => (&self.lab.server.ns, "eth0"),
+            End::Arrival => (&self.lab.gateway.ns, "eth0"),
+            End::Inside => (&self.lab.node, INTERNAL_PORT),
+        }
+    }
+}
+
+/// So many labs that are alike.
+pub(super) fn labs(config: &LabConfig, count: usize) -> Result<Vec<Lab>> {
+    (0..count).map(|_| Lab::build(config.clone())).collect()
+}
+
+/// A peer in each lab, in order.
+pub(super) fn beds<'lab>(peers: &[Peer], labs: &'lab [Lab], flows: u32) -> Result<Vec<Bed<'lab>>> {
+    peers.iter().zip(labs).map(|(peer, lab)| Bed::start(*peer, lab, flows, "")).collect()
 }
 
 fn ours(lab: &Lab, flows: u32, more: &str) -> Result<AgentOptions> {

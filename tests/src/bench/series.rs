@@ -24,6 +24,15 @@ pub enum Unit {
     /// Larger is better.
     #[serde(rename = "times")]
     Times,
+    /// Smaller is better.
+    #[serde(rename = "B")]
+    Bytes,
+    /// Of one core; smaller is better.
+    #[serde(rename = "%")]
+    Percent,
+    /// Smaller is better.
+    #[serde(rename = "ns/flow")]
+    NsPerFlow,
 }
 
 impl Unit {
@@ -34,6 +43,34 @@ impl Unit {
             Self::PerSecond => "1/s",
             Self::GbitPerSecond => "Gbit/s",
             Self::Times => "times",
+            Self::Bytes => "bytes",
+            Self::Percent => "% of one core",
+            Self::NsPerFlow => "ns/flow",
+        }
+    }
+}
+
+/// What a packet of a measure finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Its flow, in the CPU's caches.
+    Warm,
+    /// Its flow, in memory: more flows than the caches hold.
+    ColdCaches,
+    /// No flow: it opens one.
+    Cold,
+    /// Another thing is measured than packets.
+    None,
+}
+
+impl State {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Warm => "warm: the flow exists and is in the CPU's caches",
+            Self::ColdCaches => "warm table, cold caches: the flow exists, and more flows do than the caches hold",
+            Self::Cold => "cold: each packet opens its flow",
+            Self::None => "",
         }
     }
 }
@@ -41,9 +78,9 @@ impl Unit {
 /// What a ratio must reach, and what is aimed at.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Goal {
-    /// Against this peer.
+    /// Ours by this peer's; or ours as it is.
     #[serde(skip)]
-    pub against: Peer,
+    pub against: Option<Peer>,
     /// At least, or at most where smaller is better.
     pub must: f64,
     /// Likewise.
@@ -71,6 +108,8 @@ pub struct Measure {
     pub name: String,
     /// Of its numbers.
     pub unit: Unit,
+    /// What packets find.
+    pub state: State,
     /// What is to be reached.
     pub goal: Option<Goal>,
     /// By label, one number per round.
@@ -86,11 +125,26 @@ impl Measure {
     }
 
     pub(super) fn new(name: &str, unit: Unit, goal: Option<Goal>) -> Self {
-        Self { name: name.to_owned(), unit, goal, series: BTreeMap::new(), notes: Vec::new() }
+        Self { name: name.to_owned(), unit, state: State::None, goal, series: BTreeMap::new(), notes: Vec::new() }
+    }
+
+    pub(super) const fn state(mut self, state: State) -> Self {
+        self.state = state;
+        self
     }
 
     pub(super) fn add(&mut self, peer: Peer, value: f64) {
         self.series.entry(peer.label()).or_default().push(value);
+    }
+
+    /// What the goal is held against, round by round.
+    pub(super) fn judged(&self) -> Option<(Goal, Vec<f64>)> {
+        let goal = self.goal?;
+        let values = match goal.against {
+            Some(peer) => self.ratios(peer),
+            None => self.series.get(Peer::Ours.label()).cloned().unwrap_or_default(),
+        };
+        (!values.is_empty()).then_some((goal, values))
     }
 
     /// Ours by the other's, round by round.
@@ -119,7 +173,8 @@ mod tests {
 
     #[test]
     fn goals_of_both_directions() {
-        let goal = |at_most| Goal { against: Peer::Iptables, must: 0.6, aim: if at_most { 0.5 } else { 0.9 }, at_most };
+        let goal =
+            |at_most| Goal { against: Some(Peer::Iptables), must: 0.6, aim: if at_most { 0.5 } else { 0.9 }, at_most };
         assert_eq!([0.5, 0.55, 0.61].map(|it| goal(true).verdict(it)), ["aim", "must", "missed"]);
         assert_eq!([0.9, 0.65, 0.59].map(|it| goal(false).verdict(it)), ["aim", "must", "missed"]);
     }

@@ -24,10 +24,10 @@ pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>
     if !plan.wants(name) {
         return Ok(());
     }
-    let goal = Goal { against: Peer::Iptables, must: 0.80, aim: 0.70, at_most: true };
+    let goal = Goal { against: Some(Peer::Iptables), must: 0.80, aim: 0.70, at_most: true };
     let mut measure = Measure::new(name, Unit::Microseconds, Some(goal));
     for _ in 0..plan.rounds {
-        for bed in beds {
+        for bed in beds.iter().filter(|bed| bed.peer.is_gateway()) {
             measure.add(bed.peer, one_by_one(bed)?);
         }
     }
@@ -71,10 +71,10 @@ pub(super) fn bulk(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Re
         if !plan.wants(&name) {
             continue;
         }
-        let goal = Goal { against: Peer::Iptables, must: 0.97, aim: 1.05, at_most: false };
+        let goal = Goal { against: Some(Peer::Iptables), must: 0.97, aim: 1.05, at_most: false };
         let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
         for _ in 0..plan.rounds {
-            for bed in beds {
+            for bed in beds.iter().filter(|bed| bed.peer.is_gateway()) {
                 let (rate, segment) = transfer(bed, streams)?;
                 measure.add(bed.peer, rate);
                 measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));

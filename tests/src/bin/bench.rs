@@ -12,6 +12,9 @@ struct Cli {
     /// Below two minutes: fewer cases and rounds
     #[arg(long)]
     quick: bool,
+    /// Instead of the peers, look where the time of our programs goes
+    #[arg(long)]
+    profile: bool,
     /// Only measures whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -26,7 +29,9 @@ struct Cli {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let plan = Plan { only: cli.only, ..if cli.quick { Plan::QUICK } else { Plan::WHOLE } };
-    match bench::run(&plan, &Reports { json: cli.json, markdown: cli.markdown }) {
+    let reports = Reports { json: cli.json, markdown: cli.markdown };
+    let measure = if cli.profile { bench::profile } else { bench::run };
+    match measure(&plan, &reports) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nbench failed: {error:#}");

@@ -5,7 +5,6 @@
 //! call the kernel takes them through the gateway and on to the receiver. Pinned to a CPU, it shows what one core can do.
 
 mod program;
-mod sys;
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,7 +16,9 @@ use nix::libc;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
+use self::program::Exit;
 use crate::packet::{build, proto};
+use crate::raw::sys::{self, Hook, Kind};
 use crate::system::Netns;
 
 /// Packets that the kernel makes at once, as many as a driver's receive loop.
@@ -68,15 +69,38 @@ pub struct Generator {
 impl Generator {
     /// Loads the program.
     pub fn new(flows: &Flows) -> Result<Self> {
-        let frame = flows.frame();
-        let counter = sys::counter()?;
-        let program = sys::load(&program::fill(&frame, flows.first_port, flows.count, counter.as_raw_fd())?)?;
-        Ok(Self { program, frame })
+        Self::with(flows, Exit::Arrive)
     }
 
-    /// Makes packets arrive at an interface.
+    fn with(flows: &Flows, exit: Exit) -> Result<Self> {
+        let frame = flows.frame();
+        let counter = sys::map(Kind::Array, 8, 1)?;
+        let code = program::fill(&frame, flows.first_port, flows.count, counter.as_raw_fd(), exit)?;
+        Ok(Self { program: sys::load(Hook::Xdp, &code).context("the packet generator")?, frame })
+    }
+
+    /// Repeats these frames in turn, which are alike but for their first 56 bytes.
+    pub fn replay(frames: &[Vec<u8>]) -> Result<Self> {
+        let frame = frames.first().context("no frame to repeat")?.clone();
+        let (counter, heads) =
+            (sys::map(Kind::Array, 8, 1)?, sys::map(Kind::Array, program::HEAD as u32, frames.len() as u32)?);
+        for (number, frame) in (0_u32..).zip(frames) {
+            let head = frame.get(..program::HEAD).context("a frame that is too short to be repeated")?;
+            sys::update(&heads, &number.to_ne_bytes(), head)?;
+        }
+        let code = program::replay(frames.len() as u32, counter.as_raw_fd(), heads.as_raw_fd())?;
+        Ok(Self { program: sys::load(Hook::Xdp, &code).context("the packet generator")?, frame })
+    }
+
+    /// Makes packets arrive at an interface, as skbs.
     pub fn into_load<'ns>(self, ns: &'ns Netns, interface: &str) -> Result<Load<'ns>> {
         Ok(Load { generator: self, ns, interface: ns.ifindex(interface)? })
+    }
+
+    /// Sends packets out of an interface as XDP frames. A veth's other end takes them as such if it has an XDP program.
+    pub fn into_cable<'ns>(flows: &Flows, ns: &'ns Netns, interface: &str) -> Result<Load<'ns>> {
+        let index = ns.ifindex(interface)?;
+        Ok(Load { generator: Self::with(flows, Exit::Leave(index))?, ns, interface: index })
     }
 }
 
@@ -110,7 +134,7 @@ impl Cpu {
 
 /// Keeps this thread on a CPU, and others from it as far as a priority can: then the work that the kernel puts off is done by
 /// this thread too, not by ksoftirqd, whose time would not be counted.
-fn own(cpu: Cpu) -> Result<()> {
+pub(crate) fn own(cpu: Cpu) -> Result<()> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this).context("ask for the CPUs")?;
     let mut usable = (0..CpuSet::count()).rev().filter(|cpu| allowed.is_set(*cpu).unwrap_or(false));

@@ -78,6 +78,8 @@ pub struct LabConfig {
     pub clients: Vec<Client>,
     /// Inside networks that the external hosts route back through the gateway; they have no other way inside.
     pub return_routes: Vec<IpNet>,
+    /// Whether the node's ends of the gateway's cables are ports of its bridges; if not, nobody answers there.
+    pub bridged: bool,
     /// Whether the gateway has the routes of 10.17.0.0/16 and 10.18.0.0/16 that Kube-OVN's CNI plugin makes.
     pub policy_routes: bool,
 }
@@ -96,6 +98,7 @@ impl Default for LabConfig {
             checksums: RealChecksums::default(),
             clients: vec![Client::new("pod1", 17, 9), Client::new("pod2", 17, 10), Client::new("bystander", 18, 5)],
             return_routes: Vec::new(),
+            bridged: true,
             policy_routes: true,
         }
     }
@@ -142,6 +145,12 @@ impl LabConfig {
     /// External hosts know the way to these inside networks: through the gateway.
     pub fn return_routes(mut self, networks: &[IpNet]) -> Self {
         self.return_routes = networks.to_vec();
+        self
+    }
+
+    /// With bare cables to the gateway.
+    pub fn unbridged(mut self) -> Self {
+        self.bridged = false;
         self
     }
 

@@ -80,7 +80,12 @@ fn node(config: &LabConfig, namespace: &dyn Fn(&str) -> String) -> Steps {
     node.link("link set external addrgenmode none");
     let mut cable = |port: &str, bridge: &str, mtu: u32, far_end: &str| {
         node.link(&format!("link add {port} mtu {mtu} type veth peer name {far_end}"));
-        node.link(&format!("link set {port} master {bridge} addrgenmode none up"));
+        let master = if config.bridged || ![INTERNAL_PORT, EXTERNAL_PORT].contains(&port) {
+            format!("master {bridge} ")
+        } else {
+            String::new()
+        };
+        node.link(&format!("link set {port} {master}addrgenmode none up"));
     };
     for (port, part, address, bridge, mtu) in [
         (INTERNAL_PORT, "gw", mac::GATEWAY_INSIDE, "overlay", inner),

@@ -1,0 +1,59 @@
+//! Packets that arrive as XDP frames: sent into the far end of eth0's cable, taken by the gateway's own receive loop.
+
+use anyhow::{Result, ensure};
+
+use super::Plan;
+use super::limits::Attached;
+use super::packets::{SMALL, flows, turn_to};
+use super::peers::{Bed, End, Peer, labs, network};
+use super::series::{Goal, Measure, State, Unit};
+use crate::Family;
+use crate::generator::{Cpu, Generator};
+use crate::lab::names::{EXTERNAL_PORT, INTERNAL_PORT};
+
+const MODE: &str = "  datapath: xdp\n";
+
+/// Cost per packet of established flows, dropped by XDP at the far end of net1's cable.
+pub(super) fn established(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
+    let name = "established, IPv4, 64 B, 1000 flows, XDP frames on bare cables";
+    if !plan.wants(name) {
+        return Ok(());
+    }
+    let goal = Goal { against: Some(Peer::XdpRedirect), must: 1.5, aim: 1.25, at_most: true };
+    let mut measure = Measure::new(name, Unit::NsPerPacket, Some(goal)).state(State::Warm);
+    let labs = labs(&network()?.unbridged(), 3)?;
+    // A cable's end takes frames only if it has a program itself.
+    let sinks = labs.iter().map(|lab| Attached::drop_frames(&lab.node, EXTERNAL_PORT));
+    let _sinks = sinks.collect::<Result<Vec<_>>>()?;
+    let mut beds = Vec::new();
+    for (peer, lab) in [Peer::Ours, Peer::XdpRedirect, Peer::XdpFloor].into_iter().zip(&labs) {
+        match Bed::start(peer, lab, 1 << 17, if peer == Peer::Ours { MODE } else { "" }) {
+            Ok(bed) => beds.push(bed),
+            Err(error) if peer == Peer::Ours => measure.notes.push(skipped(&format!("{error:#}"))),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut loads = Vec::new();
+    for bed in &beds {
+        let flows = flows(bed, Family::V4, 1000, 6900, SMALL)?;
+        let load = Generator::into_cable(&flows, &bed.lab.node, INTERNAL_PORT)?;
+        // What XDP cannot do, as opening a flow, is done by TC: it arrives at the cable's end another way.
+        load.send(2 * flows.count, Cpu::LAST)?;
+        loads.push(load);
+    }
+    for _ in 0..plan.rounds {
+        for (bed, load) in beds.iter().zip(&loads) {
+            let end = if bed.peer == Peer::XdpFloor { End::Arrival } else { End::Outside };
+            measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, end)?);
+        }
+    }
+    ensure!(!measure.series.is_empty(), "no numbers");
+    into.push(measure);
+    Ok(())
+}
+
+/// What the agent said about the mode.
+fn skipped(error: &str) -> String {
+    let said = error.lines().find(|line| line.contains("xdp")).unwrap_or(error).trim();
+    format!("ours in XDP mode is skipped: {said}")
+}

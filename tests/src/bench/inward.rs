@@ -1,0 +1,86 @@
+//! Answers: packets of established flows from outside.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::Plan;
+use super::packets::{SMALL, flows, load, turn_to};
+use super::peers::{Bed, End, Peer, drop_on_arrival, take_in};
+use super::series::{Goal, Measure, State, Unit};
+use crate::Family;
+use crate::generator::{Cpu, Generator, Load};
+use crate::lab::addresses::mac;
+use crate::packet::{build, proto};
+
+const FLOWS: u32 = 1000;
+const PORT: u16 = 6800;
+/// Few enough that a capture has room for all.
+const LOT: u32 = 100;
+
+/// Cost per packet, from net1 to the far end of eth0's cable.
+pub(super) fn answers(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+    let name = "answers of established flows, IPv4, 64 B, 1000 flows";
+    if !plan.wants(name) {
+        return Ok(());
+    }
+    let goal = Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true };
+    let mut measure = Measure::new(name, Unit::NsPerPacket, Some(goal)).state(State::Warm);
+    let beds: Vec<_> = beds.iter().filter(|bed| bed.peer.is_gateway()).collect();
+    let loads = beds.iter().map(|bed| answered(bed)).collect::<Result<Vec<_>>>()?;
+    for _ in 0..plan.rounds {
+        for (bed, load) in beds.iter().zip(&loads) {
+            measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, End::Inside)?);
+        }
+    }
+    for bed in beds {
+        let (ns, interface) = bed.at(End::Inside);
+        take_in(ns, interface)?;
+    }
+    into.push(measure);
+    Ok(())
+}
+
+/// Opens flows, sees where they come out, and makes answers to there; they end at eth0's far end.
+fn answered<'lab>(bed: &Bed<'lab>) -> Result<Load<'lab>> {
+    let [(outside, port), (inside, other)] = [bed.at(End::Outside), bed.at(End::Inside)];
+    drop_on_arrival(outside, port)?;
+    let frames = answers_to(bed, &seen(bed)?);
+    take_in(outside, port)?;
+    drop_on_arrival(inside, other)?;
+    let load = Generator::replay(&frames)?.into_load(&bed.lab.gateway.ns, "net1")?;
+    turn_to(bed, &load, FLOWS, Cpu::LAST, End::Inside)?;
+    Ok(load)
+}
+
+/// Opens flows by a packet each; who they are outside.
+fn seen(bed: &Bed<'_>) -> Result<BTreeSet<(IpAddr, u16)>> {
+    let opening = load(bed, &flows(bed, Family::V4, FLOWS, PORT, SMALL)?)?;
+    let capture = bed.lab.capture_external()?;
+    for _ in 0..FLOWS / LOT {
+        opening.send(LOT, Cpu::LAST)?;
+        thread::sleep(Duration::from_millis(5));
+    }
+    let (frames, mut seen) = (capture.stop()?, BTreeSet::new());
+    for ip in frames.iter().filter_map(|frame| frame.ip()) {
+        if let Some((from, PORT)) = ip.ports() {
+            seen.insert((ip.source, from));
+        }
+    }
+    let label = bed.peer.label();
+    ensure!(seen.len() == FLOWS as usize, "{label}: {} of {FLOWS} flows were seen outside", seen.len());
+    Ok(seen)
+}
+
+fn answers_to(bed: &Bed<'_>, seen: &BTreeSet<(IpAddr, u16)>) -> Vec<Vec<u8>> {
+    let server = bed.lab.server.addr(Family::V4);
+    let answer = |(address, port): &(IpAddr, u16)| {
+        let datagram = build::udp((server, PORT), (*address, *port), &[0; SMALL]);
+        let header = build::Header::new(server, *address, proto::UDP);
+        build::ethernet(mac::GATEWAY_OUTSIDE, mac::SERVER, &header.packet(&datagram))
+    };
+    seen.iter().map(answer).collect()
+}

@@ -1,0 +1,167 @@
+//! What a large table costs beside its packets: memory, and the agent's time.
+
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use aya::maps::MapData;
+use nix::time::ClockId;
+use serde_json::Value;
+
+use super::Plan;
+use super::packets::{SMALL, flows, load, turn};
+use super::peers::{Bed, End, Peer, drop_on_arrival, network};
+use super::series::{Goal, Measure, Unit};
+use crate::gateway::{Agent, table};
+use crate::generator::Cpu;
+use crate::{Family, Lab};
+
+/// Longer than any flow may be idle.
+const LEAP_NS: u64 = 100_000_000_000_000;
+/// The kernel's own bookkeeping is noise beside fewer rows.
+const ENOUGH_ROWS: u32 = 100_000;
+
+/// All of it.
+pub(super) fn upkeep(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
+    let names = ["memory per flow, all maps", "the agent's CPU with flows that live", "the agent's CPU to end flows"];
+    if !names.iter().any(|name| plan.wants(name)) {
+        return Ok(());
+    }
+    let lab = Lab::build(network()?)?;
+    let bed = Bed::start(Peer::Ours, &lab, plan.table, "")?;
+    if plan.wants(names[0]) {
+        into.extend(memory(plan, &bed)?);
+    }
+    if plan.wants(names[1]) || plan.wants(names[2]) {
+        into.extend(agent(plan, &bed).with_context(|| bed.log().unwrap_or_default())?);
+    }
+    Ok(())
+}
+
+/// What the kernel accounts for our maps, by flow that there is room for.
+fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
+    let folder = table::map(bed.lab, "CONFIG")?;
+    let folder = folder.parent().context("the maps' folder")?;
+    let mut measures = Vec::new();
+    for (family, other) in [("IPv4", '6'), ("IPv6", '4')] {
+        let goal = Goal { against: None, must: 248.0, aim: 232.0, at_most: true };
+        let goal = (family == "IPv4").then_some(goal);
+        let name = format!("memory per {family} flow, all maps, room for {} flows", plan.table);
+        let mut measure = Measure::new(&name, Unit::Bytes, goal);
+        let (mut all, mut tables) = (0, 0);
+        for entry in fs::read_dir(folder).context("the maps' folder")? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).context("a map's name")?;
+            if !name.ends_with(other) {
+                let bytes = locked(&path)?;
+                all += bytes;
+                tables += if name.starts_with("FLOWS") { bytes } else { 0 };
+            }
+        }
+        measure.add(Peer::Ours, all as f64 / f64::from(plan.table));
+        let rest = all - tables;
+        measure.notes.push(format!("the flow table {tables} bytes, all other maps {rest} bytes (`memlock` of fdinfo)"));
+        if family == "IPv4" {
+            measure.notes.push(slab());
+            if plan.table >= ENOUGH_ROWS {
+                measure.add(Peer::Iptables, conntrack(plan)?);
+                let how = "growth of Slab in /proc/meminfo while flows were opened, without conntrack's hash table";
+                measure.notes.push(format!("{}: {how}", Peer::Iptables.label()));
+            }
+        }
+        measures.push(measure);
+    }
+    Ok(measures)
+}
+
+fn locked(pin: &Path) -> Result<u64> {
+    let map = MapData::from_pin(pin).with_context(|| format!("open {}", pin.display()))?;
+    let descriptor = std::os::fd::AsFd::as_fd(map.fd()).as_raw_fd();
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).context("fdinfo of a map")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:")).context("no memlock in fdinfo")?;
+    line.trim().parse().with_context(|| format!("memlock {line}"))
+}
+
+/// The size of a conntrack row, without what hangs on it.
+fn slab() -> String {
+    let text = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
+    let size = text.lines().find_map(|line| line.strip_prefix("nf_conntrack ")?.split_whitespace().nth(2));
+    size.map_or_else(
+        || "nf_conntrack: /proc/slabinfo says nothing of it here".to_owned(),
+        |size| format!("nf_conntrack: {size} bytes of a row, without its extensions (/proc/slabinfo)"),
+    )
+}
+
+/// Bytes of kernel memory that a row of conntrack takes, with NAT.
+fn conntrack(plan: &Plan) -> Result<f64> {
+    let lab = Lab::build(network()?)?;
+    let bed = Bed::start(Peer::Iptables, &lab, 0, "")?;
+    let before = slabs()?;
+    open(&bed, plan.table)?;
+    Ok((slabs()? - before) * 1024.0 / f64::from(plan.table))
+}
+
+fn slabs() -> Result<f64> {
+    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Slab:")).context("no Slab in /proc/meminfo")?;
+    line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())
+}
+
+fn open(bed: &Bed<'_>, count: u32) -> Result<()> {
+    let (ns, interface) = bed.at(End::Outside);
+    drop_on_arrival(ns, interface)?;
+    let load = load(bed, &flows(bed, Family::V4, count, 6700, SMALL)?)?;
+    turn(bed, &load, count, Cpu::LAST)?;
+    Ok(())
+}
+
+/// The agent's user and system time.
+fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
+    let process = bed.agent.as_ref().context("no agent")?;
+    let clock = ClockId::pid_cpu_clock_id(process.pid()).context("the agent's CPU clock")?;
+    let used = || clock.now().map(Duration::from).context("the agent's CPU clock");
+    let over = |time: Duration| -> Result<Duration> {
+        let before = used()?;
+        thread::sleep(time);
+        Ok(used()?.saturating_sub(before))
+    };
+    let percent = |part: Duration| 100.0 * part.as_secs_f64() / plan.watch.as_secs_f64();
+    // It has begun.
+    thread::sleep(plan.watch / 10);
+    let empty = over(plan.watch)?;
+    open(bed, plan.table)?;
+    let living = over(plan.watch)?;
+    let count = f64::from(plan.table);
+    let name = format!("the agent's CPU with flows that live, {} of them", plan.table);
+    let mut idle = Measure::new(&name, Unit::Percent, None);
+    idle.add(Peer::Ours, percent(living));
+    let each = living.saturating_sub(empty).as_nanos() as f64 / count / plan.watch.as_secs_f64();
+    let seconds = plan.watch.as_secs_f64();
+    idle.notes.push(format!("{:.3} % with an empty table; {each:.1} ns per flow and second", percent(empty)));
+    idle.notes.push(format!("user and system time of all its threads over {seconds} s"));
+
+    let before = removed(bed.lab)?;
+    let (start, used_before) = (Instant::now(), used()?);
+    table::change_config(bed.lab, |config| config.clock_offset_ns += LEAP_NS)?;
+    let mut gone = 0;
+    while gone < u64::from(plan.table) && start.elapsed() < plan.watch * 4 {
+        thread::sleep(plan.watch / 4);
+        gone = removed(bed.lab)? - before;
+    }
+    let (cost, time) = (used()?.saturating_sub(used_before), start.elapsed());
+    ensure!(gone > 0, "no flow ended within {time:?}");
+    let name = format!("the agent's CPU to end flows, {} at once", plan.table);
+    let mut ended = Measure::new(&name, Unit::NsPerFlow, None);
+    ended.add(Peer::Ours, cost.as_nanos() as f64 / gone as f64);
+    ended.notes.push(format!("{gone} ended within {:.1} s, found and removed", time.as_secs_f64()));
+    Ok(vec![idle, ended])
+}
+
+fn removed(lab: &Lab) -> Result<u64> {
+    let stats = Agent::query(lab, "stats")?;
+    let found = stats.pointer("/gateways/0/counters/flows_removed").and_then(Value::as_u64);
+    found.with_context(|| format!("no flows_removed in {stats}"))
+}
