@@ -13,6 +13,7 @@ use crate::{Family, Lab};
 /// New flows per second: each packet is its flow's first.
 pub(super) fn new_flows(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
     for (count, must, aim, first) in [(30_000, 1.4, 2.0, 20_000), (500_000, 2.5, 4.0, 30_000)] {
+        let count = count.min(plan.table / 2);
         let name = format!("new flows, IPv4, 64 B, {count} distinct");
         if !plan.wants(&name) {
             continue;

@@ -48,6 +48,8 @@ pub struct Plan {
     pub flows: u32,
     /// Flows where it is asked what a large table costs.
     pub table: u32,
+    /// Bytes of a bulk transfer.
+    pub bytes: u64,
     /// Runs of a program in a round, where its time is looked for.
     pub runs: usize,
     /// How long the agent is watched.
@@ -63,6 +65,7 @@ impl Plan {
         only: None,
         flows: 4 << 20,
         table: 1 << 20,
+        bytes: 1 << 30,
         runs: 1 << 15,
         watch: Duration::from_secs(20),
     };
@@ -74,6 +77,7 @@ impl Plan {
         only: None,
         flows: 4 << 20,
         table: 1 << 20,
+        bytes: 1 << 29,
         runs: 1 << 15,
         watch: Duration::from_secs(10),
     };
@@ -113,6 +117,9 @@ pub fn measure(plan: &Plan) -> Result<Vec<Measure>> {
         ensure!(in_path(tool), "there is no {tool} on this machine: the peers need it");
     }
     let _limits = raise_limits();
+    let mut measures = Vec::new();
+    // First: what other measures leave behind is freed bit by bit.
+    upkeep::upkeep(plan, &mut measures)?;
     let peers = [Peer::Ours, Peer::Iptables, Peer::Nft, Peer::Forward];
     let labs = peers::labs(&peers::network()?, peers.len() + 1)?;
     let mut beds = peers::beds(&peers, &labs, plan.flows)?;
@@ -121,7 +128,6 @@ pub fn measure(plan: &Plan) -> Result<Vec<Measure>> {
         Ok(bed) => beds.push(bed),
         Err(error) => eprintln!("SKIP: {}: {error:#}", Peer::Redirect.label()),
     }
-    let mut measures = Vec::new();
     let measured = (|| {
         packets::established(plan, &beds, &mut measures)?;
         packets::topologies(plan, &beds, &mut measures)?;
@@ -131,8 +137,7 @@ pub fn measure(plan: &Plan) -> Result<Vec<Measure>> {
         churn::new_flows(plan, &beds, &mut measures)?;
         churn::no_port_left(plan, &mut measures)?;
         sockets::connections(plan, &beds, &mut measures)?;
-        sockets::bulk(plan, &beds, &mut measures)?;
-        upkeep::upkeep(plan, &mut measures)
+        sockets::bulk(plan, &beds, &mut measures)
     })();
     let log = beds.iter().find_map(Bed::log).unwrap_or_default();
     measured.with_context(|| format!("the agent's log:\n{log}"))?;

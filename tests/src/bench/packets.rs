@@ -62,20 +62,21 @@ pub(super) fn turn_to(bed: &Bed<'_>, load: &Load<'_>, packets: u32, cpu: Cpu, en
     Ok(time.as_nanos() as f64 / arrived as f64)
 }
 
-fn cases(quick: bool) -> Vec<(Family, usize, u32)> {
-    let counts: &[u32] = if quick { &[1000, 1 << 20] } else { &[1, 1000, 100_000, 1 << 20] };
+fn cases(plan: &Plan) -> Vec<(Family, usize, u32)> {
+    let quick = plan.quick;
+    let counts = if quick { vec![1000, plan.table] } else { vec![1, 1000, 100_000, plan.table] };
     let families: &[Family] = if quick { &[Family::V4] } else { &Family::BOTH };
     let sizes = if quick { 1 } else { SIZES.len() };
     let all = |family: &Family| {
         let family = *family;
-        counts.iter().flat_map(move |count| (0..sizes).map(move |size| (family, size, *count)))
+        counts.clone().into_iter().flat_map(move |count| (0..sizes).map(move |size| (family, size, count)))
     };
     families.iter().flat_map(all).collect()
 }
 
 /// Cost per packet of established flows.
 pub(super) fn established(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
-    for (number, (family, size, count)) in cases(plan.quick).into_iter().enumerate() {
+    for (number, (family, size, count)) in cases(plan).into_iter().enumerate() {
         let version = if family == Family::V4 { "v4" } else { "v6" };
         let name = format!("established, IP{version}, {}, {count} flows", SIZES[size]);
         if !plan.wants(&name) {
@@ -122,19 +123,18 @@ fn rounds(
     end: End,
     flows: impl Fn(&Bed<'_>) -> Result<Flows>,
 ) -> Result<Measure> {
-    let (mut loads, mut packets) = (Vec::new(), plan.turn);
+    let mut loads = Vec::new();
     for bed in beds {
         let (ns, interface) = bed.at(end);
         drop_on_arrival(ns, interface)?;
         let flows = flows(bed)?;
-        packets = packets.max(flows.count);
         let load = load(bed, &flows)?;
         turn_to(bed, &load, flows.count.max(1000), Cpu::LAST, end)?;
         loads.push(load);
     }
     for _ in 0..plan.rounds {
         for (bed, load) in beds.iter().zip(&loads) {
-            measure.add(bed.peer, turn_to(bed, load, packets, Cpu::LAST, end)?);
+            measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, end)?);
             if bed.peer == Peer::Forward {
                 drop_on_arrival(&bed.lab.gateway.ns, "eth0")?;
                 let time = load.send(plan.turn, Cpu::LAST)?;

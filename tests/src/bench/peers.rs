@@ -14,6 +14,9 @@ use crate::{Lab, LabConfig};
 const CLUSTER: &str = include_str!("../../../manifests/samples/cluster.yaml");
 const GATEWAY: &str = include_str!("../../../manifests/samples/gateway2-dual-stack.yaml");
 
+/// For our profile: the few senders of a measure may fill the table.
+pub(super) const UNLIMITED: &str = "  fairness: {fromPercent: 100}\n";
+
 /// A gateway or a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Peer {
@@ -123,8 +126,10 @@ impl<'lab> Bed<'lab> {
             Peer::Floor => drop_on_arrival(&lab.gateway.ns, "eth0")?,
         }
         // What a Pod sends comes with its checksum unfinished, which saves conntrack from checking it; the generator's are
-        // finished, and are spared too.
-        let _ = lab.gateway.ns.sysctl(&[("net/netfilter/nf_conntrack_checksum", "0")]);
+        // finished, and are spared too. Flows last as long as ours.
+        for setting in [("nf_conntrack_checksum", "0"), ("nf_conntrack_udp_timeout", "120")] {
+            let _ = lab.gateway.ns.sysctl(&[(&format!("net/netfilter/{}", setting.0), setting.1)]);
+        }
         // Those who get packets but answer none must stay known.
         for (address, mac, interface) in [
             (SERVER.0.to_string(), mac::SERVER, "net1"),

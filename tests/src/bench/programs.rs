@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::Plan;
 use super::helpers;
 use super::packets::{SMALL, flows, load, turn};
-use super::peers::{Bed, End, Peer, drop_on_arrival, network};
+use super::peers::{Bed, End, Peer, UNLIMITED, drop_on_arrival, network};
 use crate::gateway::pins;
 use crate::gateway::table::Table;
 use crate::generator::{Cpu, Flows, PORTS, own};
@@ -68,7 +68,7 @@ const NOTHING: &str = "nothing (TC_ACT_OK)";
 pub fn profile(plan: &Plan) -> Result<Vec<Section>> {
     ensure!(nix::unistd::geteuid().is_root(), "it makes network namespaces and loads BPF programs: run it as root");
     let lab = Lab::build(network()?)?;
-    let bed = Bed::start(Peer::Ours, &lab, plan.table, "")?;
+    let bed = Bed::start(Peer::Ours, &lab, plan.table, UNLIMITED)?;
     let (ns, interface) = bed.at(End::Outside);
     drop_on_arrival(ns, interface)?;
     let found =

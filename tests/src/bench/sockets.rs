@@ -16,7 +16,6 @@ use crate::traffic::{Call, bulk};
 
 const PORT: u16 = 7300;
 const CONNECTIONS: u32 = 2000;
-const BYTES: u64 = 1 << 30;
 
 /// Connect, one byte there and one back, close; one after the other.
 pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
@@ -75,7 +74,7 @@ pub(super) fn bulk(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Re
         let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
         for _ in 0..plan.rounds {
             for bed in beds.iter().filter(|bed| bed.peer.is_gateway()) {
-                let (rate, segment) = transfer(bed, streams)?;
+                let (rate, segment) = transfer(bed, streams, plan.bytes)?;
                 measure.add(bed.peer, rate);
                 measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));
             }
@@ -87,7 +86,7 @@ pub(super) fn bulk(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Re
 }
 
 /// Gbit/s, and bytes per packet that the server received.
-fn transfer(bed: &Bed<'_>, streams: u64) -> Result<(f64, u64)> {
+fn transfer(bed: &Bed<'_>, streams: u64, bytes: u64) -> Result<(f64, u64)> {
     let at = SocketAddr::new(bed.lab.server.addr(Family::V4), PORT + 1);
     let _server = Server::start(&bed.lab.server.ns, at, Serve::Bulk)?;
     let pod = &bed.lab.client("client1")?.ns;
@@ -95,12 +94,12 @@ fn transfer(bed: &Bed<'_>, streams: u64) -> Result<(f64, u64)> {
     let start = Instant::now();
     let call = Call::to(at.ip(), at.port());
     let running: Vec<_> = (0..streams)
-        .map(|_| bulk::Transfer::start(pod, call, bulk::Way::Up, BYTES / streams, None))
+        .map(|_| bulk::Transfer::start(pod, call, bulk::Way::Up, bytes / streams, None))
         .collect::<Result<_>>()?;
     for one in running {
         one.finish()?;
     }
     let time = start.elapsed();
     let got = bed.lab.server.ns.counters("eth0")?.since(&before);
-    Ok((BYTES as f64 * 8.0 / time.as_secs_f64() / 1e9, got.rx_bytes / got.rx_packets.max(1)))
+    Ok((bytes as f64 * 8.0 / time.as_secs_f64() / 1e9, got.rx_bytes / got.rx_packets.max(1)))
 }

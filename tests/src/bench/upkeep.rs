@@ -13,10 +13,11 @@ use serde_json::Value;
 
 use super::Plan;
 use super::packets::{SMALL, flows, load, turn};
-use super::peers::{Bed, End, Peer, drop_on_arrival, network};
+use super::peers::{Bed, End, Peer, UNLIMITED, drop_on_arrival, network};
 use super::series::{Goal, Measure, Unit};
 use crate::gateway::{Agent, table};
 use crate::generator::Cpu;
+use crate::traffic::PATIENCE;
 use crate::{Family, Lab};
 
 /// Longer than any flow may be idle.
@@ -31,7 +32,7 @@ pub(super) fn upkeep(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
         return Ok(());
     }
     let lab = Lab::build(network()?)?;
-    let bed = Bed::start(Peer::Ours, &lab, plan.table, "")?;
+    let bed = Bed::start(Peer::Ours, &lab, plan.table, UNLIMITED)?;
     if plan.wants(names[0]) {
         into.extend(memory(plan, &bed)?);
     }
@@ -51,19 +52,26 @@ fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
         let goal = (family == "IPv4").then_some(goal);
         let name = format!("memory per {family} flow, all maps, room for {} flows", plan.table);
         let mut measure = Measure::new(&name, Unit::Bytes, goal);
-        let (mut all, mut tables) = (0, 0);
+        let (mut all, mut tables, mut others) = (0, 0, Vec::new());
         for entry in fs::read_dir(folder).context("the maps' folder")? {
             let path = entry?.path();
             let name = path.file_name().and_then(|name| name.to_str()).context("a map's name")?;
             if !name.ends_with(other) {
                 let bytes = locked(&path)?;
                 all += bytes;
-                tables += if name.starts_with("FLOWS") { bytes } else { 0 };
+                if name.starts_with("FLOWS") {
+                    tables += bytes;
+                } else {
+                    others.push((bytes, name.to_owned()));
+                }
             }
         }
         measure.add(Peer::Ours, all as f64 / f64::from(plan.table));
         let rest = all - tables;
         measure.notes.push(format!("the flow table {tables} bytes, all other maps {rest} bytes (`memlock` of fdinfo)"));
+        others.sort_unstable();
+        let largest: Vec<_> = others.iter().rev().take(6).map(|(bytes, name)| format!("{name} {bytes}")).collect();
+        measure.notes.push(format!("of those: {}", largest.join(", ")));
         if family == "IPv4" {
             measure.notes.push(slab());
             if plan.table >= ENOUGH_ROWS {
@@ -101,7 +109,15 @@ fn conntrack(plan: &Plan) -> Result<f64> {
     let bed = Bed::start(Peer::Iptables, &lab, 0, "")?;
     let before = slabs()?;
     open(&bed, plan.table)?;
-    Ok((slabs()? - before) * 1024.0 / f64::from(plan.table))
+    let grown = slabs()? - before;
+    drop(bed);
+    drop(lab);
+    // They are freed later; nothing is measured beside that.
+    let patience = Instant::now() + plan.watch;
+    while slabs()? - before > grown / 16.0 && Instant::now() < patience {
+        thread::sleep(Duration::from_millis(100));
+    }
+    Ok(grown * 1024.0 / f64::from(plan.table))
 }
 
 fn slabs() -> Result<f64> {
@@ -133,6 +149,8 @@ fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     thread::sleep(plan.watch / 10);
     let empty = over(plan.watch)?;
     open(bed, plan.table)?;
+    // What it has to say of new flows is said.
+    thread::sleep(plan.watch / 10);
     let living = over(plan.watch)?;
     let count = f64::from(plan.table);
     let name = format!("the agent's CPU with flows that live, {} of them", plan.table);
@@ -147,8 +165,10 @@ fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     let (start, used_before) = (Instant::now(), used()?);
     table::change_config(bed.lab, |config| config.clock_offset_ns += LEAP_NS)?;
     let mut gone = 0;
-    while gone < u64::from(plan.table) && start.elapsed() < plan.watch * 4 {
-        thread::sleep(plan.watch / 4);
+    let enough = if plan.quick { plan.watch / 2 } else { plan.watch * 4 };
+    let all = u64::from(plan.table);
+    while gone < all && start.elapsed() < if gone == 0 { PATIENCE } else { enough } {
+        thread::sleep(plan.watch / 10);
         gone = removed(bed.lab)? - before;
     }
     let (cost, time) = (used()?.saturating_sub(used_before), start.elapsed());

@@ -75,6 +75,8 @@ struct Run {
     flags: u32,
     cpu: u32,
     batch_size: u32,
+    /// The kernel wants zeros behind what it knows.
+    zero: u32,
 }
 
 #[repr(C)]
