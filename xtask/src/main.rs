@@ -81,7 +81,7 @@ enum Task {
         #[arg(long)]
         record: bool,
     },
-    /// Set up, build and measure this gateway beside its peers; `--quick`, `--only TEXT`, `--json FILE`, `--markdown FILE`
+    /// Set up, build and measure this gateway beside its peers; `--quick`, `--only TEXT`, `--json FILE`, `--markdown FILE`, `--profile`
     Bench {
         /// Arguments of the benchmark
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

@@ -139,15 +139,14 @@ fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     let process = bed.agent.as_ref().context("no agent")?;
     let clock = ClockId::pid_cpu_clock_id(process.pid()).context("the agent's CPU clock")?;
     let used = || clock.now().map(Duration::from).context("the agent's CPU clock");
-    let over = |time: Duration| -> Result<Duration> {
+    let over = |time: Duration| -> Result<f64> {
         let before = used()?;
         thread::sleep(time);
-        Ok(used()?.saturating_sub(before))
+        Ok(used()?.saturating_sub(before).as_secs_f64() / time.as_secs_f64())
     };
-    let percent = |part: Duration| 100.0 * part.as_secs_f64() / plan.watch.as_secs_f64();
     // It has begun.
     thread::sleep(plan.watch / 10);
-    let empty = over(plan.watch)?;
+    let empty = over(plan.watch / 2)?;
     open(bed, plan.table)?;
     // What it has to say of new flows is said.
     thread::sleep(plan.watch / 10);
@@ -155,10 +154,9 @@ fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     let count = f64::from(plan.table);
     let name = format!("the agent's CPU with flows that live, {} of them", plan.table);
     let mut idle = Measure::new(&name, Unit::Percent, None);
-    idle.add(Peer::Ours, percent(living));
-    let each = living.saturating_sub(empty).as_nanos() as f64 / count / plan.watch.as_secs_f64();
-    let seconds = plan.watch.as_secs_f64();
-    idle.notes.push(format!("{:.3} % with an empty table; {each:.1} ns per flow and second", percent(empty)));
+    idle.add(Peer::Ours, 100.0 * living);
+    let (each, seconds) = (1e9 * (living - empty) / count, plan.watch.as_secs_f64());
+    idle.notes.push(format!("{:.3} % with an empty table; {each:.1} ns per flow and second", 100.0 * empty));
     idle.notes.push(format!("user and system time of all its threads over {seconds} s"));
 
     let before = removed(bed.lab)?;
