@@ -93,6 +93,8 @@ named! {
         InPackets = in_packets,
         /// IP bytes of those.
         InBytes = in_bytes,
+        /// Of the packets of both directions, those that went by XDP.
+        XdpPackets = xdp_packets,
         /// Forwarded without translation (`snat: false`).
         Untranslated = untranslated,
         /// Handed to the kernel: own addresses, neighbour discovery, what the kernel must answer.

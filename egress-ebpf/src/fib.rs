@@ -103,6 +103,15 @@ pub(crate) fn next_hop<F: Ask>(
     Ok(hop)
 }
 
+/// The next hop for `dst` if this CPU's cache has it and it is still believed.
+#[inline(always)]
+pub(crate) fn known<F: Maps>(dst: &F::Addr, iif: u32, now: Now) -> Option<&'static Hop<F::Addr>> {
+    // SAFETY: the slot belongs to this CPU, and programs on one CPU do not interrupt each other here.
+    let slot = unsafe { &*F::hop(dst)? };
+    let believed = now.ns.wrapping_sub(slot.asked_ns) < BELIEVED_NS;
+    (slot.dst == *dst && slot.iif == iif && believed).then_some(slot)
+}
+
 /// What delivery needs to know of a hop.
 #[inline(always)]
 pub(crate) fn facts<A: Address>(hop: &Hop<A>, now: Now) -> NextHop {

@@ -1,8 +1,9 @@
-//! The TC programs. Read from here: each entry point hands the packet to the module of the same name in `pipeline`.
+//! The programs. Read from here: each entry point hands the packet to the module of the same name in `pipeline`.
 //!
 //! - `egw_out`: ingress of the internal interface, Pods to the external network
 //! - `egw_in`: ingress of the external interface, replies to the Pods
 //! - `egw_guard`: egress of the external interface, the last look at every packet that the kernel sends
+//! - `egw_xdp_out`, `egw_xdp_in`: XDP at the same places as the first two, where it was asked for; what they do not do, those do
 //! - `expire`: not attached; the agent runs it to remove flows
 //! - `import`: not attached; the agent runs it to take flows over
 #![no_std]
@@ -28,8 +29,11 @@ mod pipeline;
 mod socket;
 mod store;
 
-use aya_ebpf::{macros::classifier, programs::TcContext};
-use ctx::skb::Skb;
+use aya_ebpf::{
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+use ctx::{skb::Skb, xdp::Frame};
 
 /// Logs a verdict where the object was built with the feature `debug-log`: for a lab, not for traffic.
 macro_rules! said {
@@ -56,6 +60,18 @@ pub fn egw_in(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn egw_guard(ctx: TcContext) -> i32 {
     said!(ctx, "egw_guard {}", pipeline::guard::run(Skb::new(ctx.skb.skb)))
+}
+
+/// Packets from the Pods, before there is an skb.
+#[xdp]
+pub fn egw_xdp_out(ctx: XdpContext) -> u32 {
+    pipeline::express::out(Frame::new(ctx.ctx))
+}
+
+/// Packets from the external network, before there is an skb.
+#[xdp]
+pub fn egw_xdp_in(ctx: XdpContext) -> u32 {
+    pipeline::express::inward(Frame::new(ctx.ctx))
 }
 
 /// Removes the flows whose keys are the packet's payload.

@@ -33,6 +33,10 @@ pub mod flags {
     pub const MIDFLOW_DROP: u32 = 32;
     /// Beginning and end of every flow are reported.
     pub const FLOW_EVENTS: u32 = 64;
+    /// XDP may send frames out of the external interface: it takes them.
+    pub const XDP_OUT: u32 = 128;
+    /// Likewise out of the internal interface.
+    pub const XDP_IN: u32 = 256;
 }
 
 /// Seconds after which a flow that carries nothing ends.
@@ -103,8 +107,12 @@ pub struct Config {
     pub source_flows: u32,
     /// Most new flows per second of one source while they are; 0: no limit.
     pub source_rate: u32,
+    /// MAC of the internal interface; XDP does not see whom the kernel takes a frame to be for.
+    pub internal_mac: [u8; 6],
+    /// MAC of the external interface.
+    pub external_mac: [u8; 6],
     /// Explicit padding.
-    pub pad2: u32,
+    pub pad2: [u32; 2],
     /// `/proc/sys/kernel/random/boot_id` as its 16 bytes.
     pub boot_id: [u8; 16],
     /// Used entries of `egress4`.
@@ -158,7 +166,9 @@ impl Config {
         fair_from: 100,
         source_flows: 0,
         source_rate: 0,
-        pad2: 0,
+        internal_mac: [0; 6],
+        external_mac: [0; 6],
+        pad2: [0; 2],
         boot_id: [0; 16],
         egress4_len: 0,
         egress6_len: 0,
@@ -172,8 +182,11 @@ impl Config {
 }
 
 const NOVEL: usize = if cfg!(feature = "layout-next") { 16 } else { 0 };
-const _: () = assert!(size_of::<Config>() == NOVEL + 32 + 8 * 4 + 32 + 8 + 32 + 8 + 40 + 20 * MAX_EGRESS);
+const _: () = assert!(size_of::<Config>() == NOVEL + 32 + 8 * 4 + 32 + 8 + 32 + 24 + 40 + 20 * MAX_EGRESS);
 const _: () = assert!(size_of::<Config>().is_multiple_of(8), "no hidden padding at the end");
+
+// The programs read them as words.
+const _: () = assert!(core::mem::offset_of!(Config, internal_mac).is_multiple_of(2));
 
 #[cfg(test)]
 mod tests {
@@ -184,5 +197,6 @@ mod tests {
     fn flags_keep_their_numbers() {
         assert_eq!((flags::PRESERVE_PORT, flags::CSUM_IPV6, flags::YIELD, flags::YIELD_NOT_SYN), (1, 2, 4, 8));
         assert_eq!((flags::MIDFLOW_RESET, flags::MIDFLOW_DROP, flags::FLOW_EVENTS), (16, 32, 64));
+        assert_eq!((flags::XDP_OUT, flags::XDP_IN), (128, 256));
     }
 }

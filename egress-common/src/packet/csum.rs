@@ -34,6 +34,17 @@ pub const fn apply(field: u16, diff: u32) -> u16 {
     !fold(fold_add(!field as u32 & 0xffff, diff))
 }
 
+/// The same for a checksum that may be left out: `udp` as in [`super::L4Sum::udp`].
+#[inline(always)]
+#[must_use]
+pub const fn mend(field: u16, udp: bool, diff: u32) -> u16 {
+    if udp && field == 0 {
+        return 0;
+    }
+    let new = apply(field, diff);
+    if udp && new == 0 { u16::MAX } else { new }
+}
+
 /// Sum over bytes, for tests and for packets that we build.
 #[must_use]
 pub fn sum(bytes: &[u8]) -> u32 {

@@ -1,12 +1,13 @@
 //! Reading and changing a packet, on whatever carries it: an skb, an XDP frame, bytes in a test.
 //!
 //! [`parse`] knows the plain packet, [`deep`] every other one: [`options`], the [`chain`] of extension headers, fragments;
-//! [`transport`] what is behind the IP header, [`quote`] the packet inside an ICMP error.
+//! [`transport`] what is behind the IP header, [`quote`] the packet inside an ICMP error, [`finished`] whether its checksum stands.
 
 mod chain;
 pub mod crc32c;
 pub mod csum;
 pub mod deep;
+pub mod finished;
 pub mod header;
 pub mod intact;
 mod options;

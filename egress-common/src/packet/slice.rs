@@ -19,11 +19,7 @@ impl<'a> Frame<'a> {
 
     fn sum(&mut self, at: u32, udp: bool, diff: u32) -> Result<(), Failed> {
         let field: u16 = self.read(at)?;
-        if udp && field == 0 {
-            return Ok(());
-        }
-        let new = csum::apply(field, diff);
-        self.write(at, if udp && new == 0 { 0xffff } else { new })
+        self.write(at, csum::mend(field, udp, diff))
     }
 }
 

@@ -2,3 +2,4 @@
 
 pub(crate) mod copied;
 pub(crate) mod skb;
+pub(crate) mod xdp;

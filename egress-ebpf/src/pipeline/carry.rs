@@ -111,7 +111,7 @@ const fn own_port<F: Stack>(packet: &Parsed<F>, end: End) -> u16 {
 
 /// The packet's half of a flow.
 #[inline(always)]
-fn entry<F: Stack>(packet: &Parsed<F>, end: End, now: Now) -> Option<Entry<F>> {
+pub(super) fn entry<F: Stack>(packet: &Parsed<F>, end: End, now: Now) -> Option<Entry<F>> {
     let has_flow = match packet.kind {
         Kind::Ports | Kind::Bare | Kind::Tail => true,
         Kind::Query => matches!(end, End::Source),
@@ -123,9 +123,9 @@ fn entry<F: Stack>(packet: &Parsed<F>, end: End, now: Now) -> Option<Entry<F>> {
 
 /// Where the protocol's header is, if the packet has it.
 #[derive(Clone, Copy)]
-struct Header {
-    l4: u32,
-    headless: bool,
+pub(super) struct Header {
+    pub(super) l4: u32,
+    pub(super) headless: bool,
 }
 
 #[expect(clippy::too_many_arguments, reason = "inlined; a struct of them would not fit the stack")]
@@ -174,11 +174,28 @@ fn translated<F: Stack, P: Packet>(
         Way::Answer(_) => return answer_of(way),
         Way::Peer | Way::Neigh | Way::Stack => {}
     }
+    let to = translation(parsed, header, end, entry, way != Way::Stack);
+    if rewrite(&mut packet, &to).is_err() {
+        return count::drop(Drop::Rewrite);
+    }
+    counted(parsed, end, entry);
+    send::<F>(skb, hop, leg, way, now)
+}
+
+/// What changes of a packet of a flow.
+#[inline(always)]
+pub(super) fn translation<F: Stack>(
+    parsed: &Parsed<F>,
+    header: Header,
+    end: End,
+    entry: &Entry<F>,
+    lower_ttl: bool,
+) -> Rewrite<F> {
     let old_addr = match end {
         End::Source => parsed.src,
         End::Destination => parsed.dst,
     };
-    let to = Rewrite::<F> {
+    Rewrite {
         end,
         proto: parsed.proto,
         l4: header.l4,
@@ -188,11 +205,13 @@ fn translated<F: Stack, P: Packet>(
         new_addr: entry.nat.0,
         old_port: own_port(parsed, end),
         new_port: entry.nat.1,
-        ttl: (way != Way::Stack).then_some(parsed.ttl),
-    };
-    if rewrite(&mut packet, &to).is_err() {
-        return count::drop(Drop::Rewrite);
+        ttl: lower_ttl.then_some(parsed.ttl),
     }
+}
+
+/// Counts a packet that is sent.
+#[inline(always)]
+pub(super) fn counted<F: Stack>(parsed: &Parsed<F>, end: End, entry: &Entry<F>) {
     let (packets, bytes) = match end {
         End::Source => (Counter::OutPackets, Counter::OutBytes),
         End::Destination => (Counter::InPackets, Counter::InBytes),
@@ -200,5 +219,4 @@ fn translated<F: Stack, P: Packet>(
     entry.count(parsed.len);
     count::add(packets, 1);
     count::add(bytes, u64::from(parsed.len));
-    send::<F>(skb, hop, leg, way, now)
 }

@@ -1,6 +1,7 @@
 //! The steps that a packet takes, in their order. One file per entry point.
 
 pub(crate) mod expire;
+pub(crate) mod express;
 pub(crate) mod guard;
 pub(crate) mod import;
 pub(crate) mod inward;
