@@ -40,3 +40,4 @@ mod traceroute;
 mod untranslated;
 mod upgrade;
 mod wire;
+mod xdp;

@@ -18,6 +18,7 @@ use crate::{
         attach::{detach, places},
         pins::{Lock, Pins},
         tables::Tables,
+        xdp,
     },
     net::netfilter::Netfilter,
     role::{
@@ -53,6 +54,7 @@ pub(super) fn run(args: &Detach) -> Result<()> {
         }
         return Ok(());
     }
+    xdp::detach(pins)?;
     for place in places((&internal, 0), (&external, 0)).iter().rev() {
         detach(pins, place)?;
     }

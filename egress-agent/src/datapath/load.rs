@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use aya::{
     Ebpf, EbpfLoader, include_bytes_aligned,
     maps::MapInfo,
-    programs::{SchedClassifier, TestRun, TestRunOptions},
+    programs::{ProgramFd, SchedClassifier, TestRun, TestRunOptions, Xdp},
 };
 
 use super::{
@@ -20,6 +20,9 @@ pub static OBJECT: &[u8] = include_bytes_aligned!(env!("EGRESS_EBPF_OBJ"));
 
 /// Programs of the object.
 pub const PROGRAMS: [&str; 5] = ["egw_guard", "egw_in", "egw_out", "expire", "import"];
+
+/// XDP programs of the object, loaded where they are asked for.
+pub const XDP_PROGRAMS: [&str; 2] = ["egw_xdp_in", "egw_xdp_out"];
 
 /// Last lines of the verifier's log that an error shows.
 const LOG_LINES: usize = 30;
@@ -77,6 +80,19 @@ impl Programs {
     /// A program by name.
     pub fn get(&mut self, name: &str) -> Result<&mut SchedClassifier> {
         program(&mut self.bpf, name)
+    }
+
+    /// An XDP program by name, loaded and pinned when it is asked for first.
+    pub fn xdp(&mut self, name: &str, pins: &Pins) -> Result<&ProgramFd> {
+        let program = self.bpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))?;
+        let program: &mut Xdp = program.try_into().with_context(|| format!("program {name} is not for XDP"))?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| verifier(name, &error))?;
+            let pin = pins.program(name);
+            unlink(&pin)?;
+            program.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
+        }
+        program.fd().with_context(|| format!("program {name}"))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Where a gateway's programs, links and maps are found again:
-//! `<root>/<gateway id>/links/{out,in,guard}`, `progs/*`, `maps/<layout>/*`.
+//! `<root>/<gateway id>/links/{out,in,guard,xdp-out,xdp-in}`, `progs/*`, `maps/<layout>/*`.
 //!
 //! The id is the Pod's UID, else device:inode of the network namespace. Links stay over a change of the map layout, maps do
 //! not. Whoever changes something holds the lock of the gateway's folder.
@@ -15,13 +15,13 @@ use anyhow::{Context, Result, bail};
 use egress_common::abi::layout;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::sys;
+use super::{sys, xdp};
 
 /// Root of all pins.
 pub const ROOT: &str = "/sys/fs/bpf/egress-ebpf";
 
 /// The links, in the order in which they are attached; detaching is the reverse.
-pub const LINKS: [&str; 3] = ["guard", "in", "out"];
+pub const LINKS: [&str; 5] = ["guard", "in", "out", "xdp-in", "xdp-out"];
 
 /// The folder of one gateway.
 #[derive(Clone, Debug)]
@@ -123,6 +123,7 @@ impl Pins {
 
     /// Removes everything of this gateway. The guard's link goes last.
     pub fn remove(&self) -> Result<()> {
+        xdp::detach(self)?;
         for name in LINKS.iter().rev() {
             unlink(&self.link(name))?;
             unlink(&self.new_link(name))?;

@@ -32,6 +32,8 @@ pub struct Ground {
     pub boot_id: [u8; 16],
     /// Beginning and end of flows are logged.
     pub flow_events: bool,
+    /// Directions in which XDP sends: bits of [`Config::flags`].
+    pub xdp: u32,
 }
 
 impl Ground {
@@ -48,10 +50,28 @@ impl Ground {
         let old = tables.config()?;
         if old.external_ifindex != 0 && old.netns_cookie == netns_cookie {
             let (port_key, clock_offset_ns) = (old.port_key, old.clock_offset_ns);
-            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id, flow_events });
+            return Ok(Self {
+                port_key,
+                clock_offset_ns,
+                netns_cookie,
+                csum_ipv6,
+                capacity,
+                boot_id,
+                flow_events,
+                xdp: 0,
+            });
         }
         if let Some(Kept { port_key, clock_offset_ns, .. }) = before {
-            return Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id, flow_events });
+            return Ok(Self {
+                port_key,
+                clock_offset_ns,
+                netns_cookie,
+                csum_ipv6,
+                capacity,
+                boot_id,
+                flow_events,
+                xdp: 0,
+            });
         }
         let mut bytes = [[0; 8]; 2];
         let mut random = File::open("/dev/urandom").context("open /dev/urandom")?;
@@ -59,7 +79,7 @@ impl Ground {
             random.read_exact(word).context("read /dev/urandom")?;
         }
         let port_key = bytes.map(u64::from_ne_bytes);
-        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6, capacity, boot_id, flow_events })
+        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6, capacity, boot_id, flow_events, xdp: 0 })
     }
 }
 
@@ -105,7 +125,7 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
         clock_offset_ns: ground.clock_offset_ns,
         netns_cookie: ground.netns_cookie,
         port_key: ground.port_key,
-        flags: 0,
+        flags: ground.xdp,
         internal_ifindex: internal.index,
         external_ifindex: external.index,
         forward_out: number(forward_mode(profile.forward, external)),
@@ -120,6 +140,8 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
         fair_from: profile.fairness.from_percent,
         source_flows: profile.fairness.max_flows_per_source.unwrap_or(0),
         source_rate: profile.fairness.new_flows_per_source_per_second.unwrap_or(0),
+        internal_mac: internal.mac,
+        external_mac: external.mac,
         boot_id: ground.boot_id,
         egress4_len: 0,
         egress6_len: 0,

@@ -23,7 +23,13 @@ const BPF_OBJ_GET_INFO_BY_FD: u32 = 15;
 const BPF_MAP_FREEZE: u32 = 22;
 const BPF_MAP_LOOKUP_BATCH: u32 = 24;
 
+const BPF_LINK_CREATE: u32 = 28;
+const BPF_LINK_UPDATE: u32 = 29;
 const BPF_LINK_DETACH: u32 = 34;
+
+/// `BPF_XDP` of `enum bpf_attach_type`, and `XDP_FLAGS_DRV_MODE` of linux/if_link.h.
+const BPF_XDP: u32 = 37;
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 
@@ -35,6 +41,8 @@ union Attr {
     batch: BatchAttr,
     element: ElementAttr,
     create: CreateAttr,
+    link: LinkAttr,
+    update: UpdateAttr,
     size: [u64; 16],
 }
 
@@ -71,6 +79,24 @@ struct ObjAttr {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+struct LinkAttr {
+    prog_fd: u32,
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct UpdateAttr {
+    link_fd: u32,
+    new_prog_fd: u32,
+    flags: u32,
+    old_prog_fd: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 struct InfoAttr {
     bpf_fd: u32,
     info_len: u32,
@@ -90,7 +116,7 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// `struct bpf_link_info` up to the TCX part.
+/// `struct bpf_link_info` up to the TCX part; XDP's has its interface in the same place.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinkInfo {
@@ -152,6 +178,42 @@ pub fn detach_link(path: &Path) -> io::Result<()> {
     bpf(BPF_LINK_DETACH, &mut attr).map(|_| ())
 }
 
+/// Attaches an XDP program to an interface in the driver, never elsewhere, and pins the link. Whatever is there already is not
+/// replaced: `EBUSY`. An interface whose driver has no XDP: `EOPNOTSUPP`.
+pub fn link_xdp(program: BorrowedFd<'_>, ifindex: u32, pin: &Path) -> io::Result<()> {
+    let mut attr = attr();
+    attr.link = LinkAttr {
+        prog_fd: program.as_raw_fd().unsigned_abs(),
+        target_ifindex: ifindex,
+        attach_type: BPF_XDP,
+        flags: XDP_FLAGS_DRV_MODE,
+    };
+    let fd = bpf(BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the call made this descriptor for us.
+    let link = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?) };
+    pin_object(link.as_fd(), pin)
+}
+
+/// Replaces the program of a pinned link at once.
+pub fn update_link(pin: &Path, program: BorrowedFd<'_>) -> io::Result<()> {
+    let link = open_pin(pin)?;
+    let mut attr = attr();
+    attr.update = UpdateAttr {
+        link_fd: link.as_raw_fd().unsigned_abs(),
+        new_prog_fd: program.as_raw_fd().unsigned_abs(),
+        flags: 0,
+        old_prog_fd: 0,
+    };
+    bpf(BPF_LINK_UPDATE, &mut attr).map(|_| ())
+}
+
+fn pin_object(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let name = CString::new(path.as_os_str().as_bytes())?;
+    let mut attr = attr();
+    attr.obj = ObjAttr { pathname: name.as_ptr() as u64, bpf_fd: object.as_raw_fd().unsigned_abs(), file_flags: 0 };
+    bpf(BPF_OBJ_PIN, &mut attr).map(|_| ())
+}
+
 /// Makes an array of one value, which nobody can change any more, and pins it.
 pub fn pin_text(path: &Path, name: [u8; 16], value: &[u8]) -> io::Result<()> {
     let mut attr = attr();
@@ -172,9 +234,7 @@ pub fn pin_text(path: &Path, name: [u8; 16], value: &[u8]) -> io::Result<()> {
     let mut attr = self::attr();
     attr.obj = ObjAttr { pathname: u64::from(map.as_raw_fd().unsigned_abs()), bpf_fd: 0, file_flags: 0 };
     bpf(BPF_MAP_FREEZE, &mut attr)?;
-    let name = CString::new(path.as_os_str().as_bytes())?;
-    attr.obj = ObjAttr { pathname: name.as_ptr() as u64, bpf_fd: map.as_raw_fd().unsigned_abs(), file_flags: 0 };
-    bpf(BPF_OBJ_PIN, &mut attr).map(|_| ())
+    pin_object(map.as_fd(), path)
 }
 
 fn element(map: BorrowedFd<'_>, index: &u32, value: u64) -> Attr {

@@ -22,10 +22,13 @@ use super::{
     now,
     old::Old,
     pins::{Pins, remove_tree},
+    xdp,
 };
 use crate::net::Netlink;
 
-/// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached.
+/// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached. XDP
+/// programs that are there are replaced, too, if they are `wanted`.
+#[expect(clippy::too_many_arguments, reason = "each is another thing")]
 pub async fn run(
     programs: &mut Programs,
     pins: &Pins,
@@ -34,6 +37,7 @@ pub async fn run(
     how: Attach,
     old: &[Old],
     config: &Config,
+    xdp_wanted: bool,
 ) -> Result<Attach> {
     let (behind, mut attached) = (|place: &&Place<'_>| !place.egress, how);
     for guard in places.iter().filter(|place| place.egress) {
@@ -56,6 +60,8 @@ pub async fn run(
     for (place, beside) in places.iter().filter(behind).zip(beside) {
         attached = put_in_place(programs, pins, place, how, beside)?;
     }
+    // Until here those before them carried flows of the old table.
+    xdp::renew(programs, pins, xdp_wanted)?;
     // What the old programs did between the last look and their end.
     sleep(GRACE);
     let end = read(old)?;

@@ -7,6 +7,7 @@
 //! - [`bpffs`]: have a BPF file system that outlives the process.
 //! - [`observe()`], [`watch()`]: interfaces and addresses, and when to look again.
 //! - [`prepare`]: sysctls, rules, default routes and neighbours that a gateway needs, as [`Step`]s.
+//! - [`xdp`]: what interfaces can do with XDP, and who does it there.
 //! - [`netfilter`]: the kernel's connection tracking and NAT.
 //! - [`route::sync`]: routes of policy CIDRs, brought in line at every policy change.
 
@@ -30,6 +31,7 @@ pub mod sysctl;
 #[cfg(test)]
 mod testing;
 pub mod watch;
+pub mod xdp;
 
 pub use error::Error;
 pub use nl::Netlink;

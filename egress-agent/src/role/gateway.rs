@@ -22,7 +22,7 @@ use crate::{
         attach::{Attach, detach, places},
         pace::TICK,
         pins::ROOT,
-        size,
+        size, xdp,
     },
     net::{Netlink, bpffs, netfilter::Netfilter, observe, watch},
     spec::{self, Desired, Flags, Observed},
@@ -141,6 +141,7 @@ async fn begin(options: &Options, nl: &Netlink, place: Place, desired: Desired, 
     };
     let started: Result<()> = start.await;
     if started.is_err() && new {
+        xdp::detach(&pins)?;
         for place in places((&internal, 0), (&external, 0)).iter().rev() {
             detach(&pins, place)?;
         }

@@ -8,3 +8,4 @@ pub mod reporter;
 pub mod running;
 pub mod status;
 pub mod takeover;
+pub mod xdp;

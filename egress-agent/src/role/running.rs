@@ -10,6 +10,7 @@ use super::{
     place::Place,
     status::Status,
     takeover::{self, YIELDING},
+    xdp::{self, Xdp},
 };
 use crate::{
     datapath::{
@@ -54,6 +55,7 @@ pub struct Running {
     nat: Option<Netfilter>,
     /// Its flows are to be taken over.
     take_over: bool,
+    xdp: Xdp,
     _lock: Lock,
 }
 
@@ -114,6 +116,7 @@ impl Running {
             old,
             nat,
             take_over,
+            xdp: Xdp::default(),
             _lock: lock,
         })
     }
@@ -136,6 +139,7 @@ impl Running {
             let size = size::for_this_process(desired.profile.max_flows)?;
             warn_of_size(self.tables.capacity(&self.place.pins)?, size.flows);
         }
+        self.ground.xdp = self.xdp.sends(&desired, &observed);
         let config = settings::build(&desired, &observed, &self.ground)?;
         let wanted = policy::plan(&desired, &observed)?;
         // What follows is done anew if it fails half-way.
@@ -156,7 +160,8 @@ impl Running {
         let places = places(internal, external);
         if !self.old.is_empty() {
             let (programs, pins) = (&mut self.programs, &self.place.pins);
-            self.attached = upgrade::run(programs, pins, nl, &places, self.how, &self.old, &config).await?;
+            self.attached =
+                upgrade::run(programs, pins, nl, &places, self.how, &self.old, &config, xdp::wanted(&desired)).await?;
             self.old.clear();
         } else if moved {
             for place in places {
@@ -168,6 +173,7 @@ impl Running {
             takeover::take(nat, &mut self.programs, &mut self.tables, config, &desired, &observed)?;
             self.take_over = false;
         }
+        self.xdp.bring(&mut self.programs, &self.place.pins, nl, (&desired, &observed), moved).await?;
         if old.is_none_or(|(old, _)| may_cut(&old, &desired)) {
             self.cut_again = true;
             let cut = expire::revoke(&self.place.pins, self.programs.get("expire")?, &desired)?;
@@ -243,11 +249,24 @@ impl Running {
         let Some((desired, observed)) = self.in_force.clone() else { return Ok(()) };
         let side = |name: &str| observed.link(name).map_or(0, |link| link.index);
         let (internal, external) = (&desired.internal.interface, &desired.external.interface);
+        self.resend(&desired, &observed)?;
         for place in places((internal, side(internal)), (external, side(external))) {
             if place.find(&self.place.pins, nl).await?.is_none() {
                 warn!(program = place.program, interface = place.interface, "was taken away, attaching it again");
                 self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;
             }
+        }
+        self.xdp.bring(&mut self.programs, &self.place.pins, nl, (&desired, &observed), false).await
+    }
+
+    /// Whether an interface takes frames from XDP, its other end decides.
+    fn resend(&mut self, desired: &Desired, observed: &Observed) -> Result<()> {
+        const BITS: u32 = flags::XDP_OUT | flags::XDP_IN;
+        self.ground.xdp = self.xdp.sends(desired, observed);
+        let mut config = self.tables.config()?;
+        if config.external_ifindex != 0 && config.flags & BITS != self.ground.xdp {
+            config.flags = config.flags & !BITS | self.ground.xdp;
+            settings::exchange(&mut self.tables, config)?;
         }
         Ok(())
     }
@@ -277,6 +296,7 @@ impl Running {
             failed: failed.map(ToOwned::to_owned),
             attach: self.attached.to_string(),
             table: self.size.reason.clone(),
+            xdp_refused: self.xdp.refused().clone(),
         };
         status.write(&self.place.pins.id)
     }

@@ -1,6 +1,7 @@
 //! What a running agent leaves for `doctor`: the state it works towards, and a configuration that it refused.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -28,6 +29,9 @@ pub struct Status {
     pub attach: String,
     /// How the table's size was found.
     pub table: String,
+    /// Why interfaces have no XDP although it is asked for, by their names.
+    #[serde(default)]
+    pub xdp_refused: BTreeMap<String, String>,
 }
 
 fn path(id: &str) -> PathBuf {

@@ -24,6 +24,7 @@ use crate::{
         pins::Pins,
         settings::exchange,
         tables::Tables,
+        xdp,
     },
     net::netfilter::{
         Netfilter,
@@ -152,6 +153,7 @@ pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) 
     exchange(&mut tables, passing_on(config, flags::YIELD))?;
     sleep(GRACE);
     let given = hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale)?;
+    xdp::detach(pins)?;
     for place in places((internal, 0), (external, 0)).iter().rev() {
         detach(pins, place)?;
     }

@@ -145,11 +145,13 @@ pub enum Forward {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Datapath {
-    /// TC on every device that exists today.
+    /// TC.
     #[default]
     Auto,
     /// TC.
     Tc,
+    /// TC, and native XDP in front of it on interfaces that have it.
+    Xdp,
 }
 
 impl FromStr for PortSelection {
@@ -209,8 +211,8 @@ impl FromStr for Datapath {
         match text {
             "auto" => Ok(Self::Auto),
             "tc" => Ok(Self::Tc),
-            "xdp" => Err("\"xdp\" is not available yet; write auto or tc".to_owned()),
-            _ => Err(format!("{text:?} is unknown; write auto or tc")),
+            "xdp" => Ok(Self::Xdp),
+            _ => Err(format!("{text:?} is unknown; write auto, tc or xdp")),
         }
     }
 }

@@ -9,7 +9,7 @@ pub mod process;
 
 pub use counters::Counters;
 pub use netns::Netns;
-pub use offload::switch_off_tx_checksums;
+pub use offload::{switch_gro, switch_off_tx_checksums};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

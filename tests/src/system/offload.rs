@@ -1,4 +1,4 @@
-//! Checksum offload of an interface, as `ethtool -K IFACE tx off`.
+//! Offloads of an interface, as `ethtool -K IFACE tx off` and `gro on`.
 
 use std::os::fd::AsRawFd;
 
@@ -10,6 +10,7 @@ use super::Netns;
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
 const ETHTOOL_STXCSUM: u32 = 0x17;
+const ETHTOOL_SGRO: u32 = 0x2c;
 
 #[repr(C)]
 struct EthtoolValue {
@@ -20,11 +21,20 @@ struct EthtoolValue {
 /// Makes the kernel finish checksums (and cut GSO packets) before a packet leaves by `interface`. On a veth they would
 /// stay unfinished to the end, where nobody checks them.
 pub fn switch_off_tx_checksums(netns: &Netns, interface: &str) -> Result<()> {
+    set(netns, interface, ETHTOOL_STXCSUM, false).with_context(|| format!("tx checksums of {interface}"))
+}
+
+/// Switches generic receive offload. A veth that has it has NAPI, and so takes frames that XDP sends to its peer.
+pub fn switch_gro(netns: &Netns, interface: &str, on: bool) -> Result<()> {
+    set(netns, interface, ETHTOOL_SGRO, on).with_context(|| format!("GRO of {interface}"))
+}
+
+fn set(netns: &Netns, interface: &str, command: u32, on: bool) -> Result<()> {
     ensure!(interface.len() < libc::IFNAMSIZ, "interface name {interface} is too long");
     netns
         .run(|| -> Result<()> {
             let socket = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
-            let mut value = EthtoolValue { command: ETHTOOL_STXCSUM, data: 0 };
+            let mut value = EthtoolValue { command, data: u32::from(on) };
             // SAFETY: ifreq is plain data; all zeros is an empty name and a null pointer.
             let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
             for (slot, byte) in request.ifr_name.iter_mut().zip(interface.bytes()) {
@@ -36,5 +46,5 @@ pub fn switch_off_tx_checksums(netns: &Netns, interface: &str) -> Result<()> {
             nix::errno::Errno::result(result)?;
             Ok(())
         })?
-        .with_context(|| format!("switch tx checksums off on {interface} in {}", netns.name()))
+        .with_context(|| format!("switch an offload in {}", netns.name()))
 }

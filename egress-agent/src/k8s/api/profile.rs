@@ -34,7 +34,7 @@ pub struct EgressGatewayProfileSpec {
     pub fairness: FairnessSpec,
     /// `auto`, `peer`, `neigh` or `stack`.
     pub forward: Option<String>,
-    /// `auto` or `tc`.
+    /// `auto`, `tc` or `xdp`.
     pub datapath: Option<String>,
 }
 

@@ -8,7 +8,7 @@
 
 pub mod conntrack;
 pub mod rules;
-mod wire;
+pub(super) mod wire;
 
 use std::{
     cell::Cell,

@@ -11,16 +11,16 @@ const KIND: u16 = 0x3fff;
 
 /// Messages put together.
 #[derive(Default)]
-pub(super) struct Messages {
+pub(in crate::net) struct Messages {
     bytes: Vec<u8>,
     begin: usize,
     /// How many answers they ask for.
-    pub(super) answers: usize,
+    pub(in crate::net) answers: usize,
 }
 
 impl Messages {
     /// Begins a message: subsystem and type, flags beside `NLM_F_REQUEST`, family, `res_id`.
-    pub(super) fn begin(&mut self, kind: u16, flags: i32, family: u8, resource: u16) -> &mut Self {
+    pub(in crate::net) fn begin(&mut self, kind: u16, flags: i32, family: u8, resource: u16) -> &mut Self {
         self.begin = self.bytes.len();
         let flags = u16::try_from(NLM_F_REQUEST | flags).unwrap_or(0);
         self.answers += usize::from(i32::from(flags) & NLM_F_ACK != 0 || i32::from(flags) & NLM_F_DUMP == NLM_F_DUMP);
@@ -34,7 +34,7 @@ impl Messages {
     }
 
     /// Adds an attribute.
-    pub(super) fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
+    pub(in crate::net) fn put(&mut self, kind: u16, value: &[u8]) -> &mut Self {
         let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
         self.bytes.extend(length.to_ne_bytes());
         self.bytes.extend(kind.to_ne_bytes());
@@ -44,12 +44,12 @@ impl Messages {
     }
 
     /// Adds text, with the zero that ends it.
-    pub(super) fn text(&mut self, kind: u16, text: &str) -> &mut Self {
+    pub(in crate::net) fn text(&mut self, kind: u16, text: &str) -> &mut Self {
         self.put(kind, &[text.as_bytes(), &[0]].concat())
     }
 
     /// Adds an attribute that holds others.
-    pub(super) fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Self)) -> &mut Self {
+    pub(in crate::net) fn nest(&mut self, kind: u16, inside: impl FnOnce(&mut Self)) -> &mut Self {
         let at = self.bytes.len();
         self.bytes.extend([0; 2]);
         self.bytes.extend((kind | NESTED).to_ne_bytes());
@@ -67,7 +67,7 @@ impl Messages {
     }
 
     /// The bytes, every message with this number.
-    pub(super) fn finish(mut self, number: u32) -> Vec<u8> {
+    pub(in crate::net) fn finish(mut self, number: u32) -> Vec<u8> {
         let mut at = 0;
         while let Some(length) = self.bytes.get(at..).and_then(|rest| rest.first_chunk()) {
             let length = u32::from_ne_bytes(*length) as usize;
@@ -79,7 +79,7 @@ impl Messages {
 }
 
 /// What the kernel said.
-pub(super) enum Answer<'a> {
+pub(in crate::net) enum Answer<'a> {
     /// The end of a dump, or an acknowledgement.
     Done,
     /// An error number.
@@ -89,7 +89,7 @@ pub(super) enum Answer<'a> {
 }
 
 /// The messages with this number in what was received.
-pub(super) fn answers(mut bytes: &[u8], number: u32) -> impl Iterator<Item = Answer<'_>> {
+pub(in crate::net) fn answers(mut bytes: &[u8], number: u32) -> impl Iterator<Item = Answer<'_>> {
     let next = move || {
         let length = u32::from_ne_bytes(*bytes.first_chunk()?) as usize;
         let message = bytes.get(..length).filter(|it| it.len() >= HEADER)?;
@@ -107,7 +107,7 @@ pub(super) fn answers(mut bytes: &[u8], number: u32) -> impl Iterator<Item = Ans
 }
 
 /// The attributes in some bytes: type and value.
-pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(in crate::net) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let head: &[u8; 4] = bytes.first_chunk()?;
         let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
@@ -118,12 +118,12 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
 }
 
 /// The attribute of a type.
-pub(super) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+pub(in crate::net) fn find(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(it, _)| *it == kind).map(|(_, value)| value)
 }
 
 /// A big-endian number of up to eight bytes.
-pub(super) fn number(bytes: &[u8]) -> u64 {
+pub(in crate::net) fn number(bytes: &[u8]) -> u64 {
     bytes.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::{Fairness, LAST_PORT, PortRange, Profile, Timeouts};
+use super::{Datapath, Fairness, Forward, LAST_PORT, PortRange, Profile, Timeouts};
 use crate::{
     k8s::api::{EgressGatewayProfileSpec, FairnessSpec, PortRangeSpec, TimeoutsSpec},
     spec::report::{At, Report},
@@ -19,6 +19,11 @@ const MOST_RATE: i64 = 1_000_000;
 
 /// The profile of an EgressGatewayProfile called `name`.
 pub(in crate::spec) fn resolve(name: &str, spec: &EgressGatewayProfileSpec, at: &At, report: &mut Report) -> Profile {
+    let forward = word("spec.forward", spec.forward.as_deref(), at, report);
+    let datapath = word("spec.datapath", spec.datapath.as_deref(), at, report);
+    if (forward, datapath) == (Forward::Stack, Datapath::Xdp) {
+        report.warn(at, "spec.datapath", "xdp does nothing with forward: stack, where the kernel routes".to_owned());
+    }
     Profile {
         name: Some(name.to_owned()),
         timeouts: timeouts(&spec.timeouts, at, report),
@@ -27,8 +32,8 @@ pub(in crate::spec) fn resolve(name: &str, spec: &EgressGatewayProfileSpec, at: 
         max_flows: spec.max_flows.and_then(|flows| max_flows(flows, at, report)),
         midflow: word("spec.midflow", spec.midflow.as_deref(), at, report),
         fairness: fairness(&spec.fairness, at, report),
-        forward: word("spec.forward", spec.forward.as_deref(), at, report),
-        datapath: word("spec.datapath", spec.datapath.as_deref(), at, report),
+        forward,
+        datapath,
     }
 }
 

@@ -122,8 +122,7 @@ fn refused() {
             "spec.fairness.newFlowsPerSourcePerSecond: -1 flows per second cannot be; write 1 to 1000000",
         ),
         (json!({"forward": "xdp"}), "spec.forward: \"xdp\" is unknown; write auto, peer, neigh or stack"),
-        (json!({"datapath": "xdp"}), "spec.datapath: \"xdp\" is not available yet; write auto or tc"),
-        (json!({"datapath": "ebpf"}), "spec.datapath: \"ebpf\" is unknown; write auto or tc"),
+        (json!({"datapath": "ebpf"}), "spec.datapath: \"ebpf\" is unknown; write auto, tc or xdp"),
     ] {
         assert_eq!(check(spec.clone()).1, [want], "{spec}");
     }
@@ -143,6 +142,10 @@ fn told() {
         (
             json!({"fairness": {"fromPercent": 100, "maxFlowsPerSource": 5}}),
             "spec.fairness.fromPercent: 100 limits nobody, whatever the other numbers say",
+        ),
+        (
+            json!({"forward": "stack", "datapath": "xdp"}),
+            "spec.datapath: xdp does nothing with forward: stack, where the kernel routes",
         ),
         (json!({"maxFlows": 16_385}), "spec.maxFlows: 16385 is no power of two; 32768 is taken"),
         (
