@@ -6,8 +6,10 @@
 //! - [`datapath`]: the BPF programs and their maps
 //! - [`net`]: the kernel's network: links, routes, rules, sysctls, namespaces
 //! - [`k8s`]: the API types that manifests hold
+//! - [`controller`]: what objects a VpcEgressGateway needs in a cluster; pure
 
 pub mod cli;
+pub mod controller;
 pub mod datapath;
 pub mod k8s;
 pub mod net;

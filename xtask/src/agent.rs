@@ -25,6 +25,15 @@ pub(crate) fn build(workspace: &Workspace, tools: &Tools, features: &[String]) -
     .0
 }
 
+/// Writes manifests/crd from the agent's types.
+pub(crate) fn write_crds(workspace: &Workspace) -> Result<()> {
+    object::build(workspace, &setup::find()?, &[])?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["run", "--quiet", "--package", "egress-agent", "--", "crd", "--write"]);
+    cargo.arg(workspace.root.join("manifests/crd"));
+    sh::run(for_lab(&mut cargo, workspace))
+}
+
 /// Tells the crate in tests/ where the agent and the object are.
 pub(crate) fn for_lab<'a>(command: &'a mut Command, workspace: &Workspace) -> &'a mut Command {
     command

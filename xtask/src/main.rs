@@ -57,6 +57,8 @@ enum Task {
         #[arg(long)]
         quick: bool,
     },
+    /// Write manifests/crd from the agent's API types
+    Crd,
     /// Show that tests catch deliberately broken builds of the BPF object
     Controls,
     /// Set up, build the fuzz targets and run one, or each, for a while
@@ -131,6 +133,7 @@ fn run(task: Task) -> Result<ExitCode> {
             println!("{}", next::agent(&workspace).display());
         }
         Task::Test { filter, quick } => return Ok(test::run(&workspace, filter.as_deref(), quick)),
+        Task::Crd => agent::write_crds(&workspace)?,
         Task::Controls => return controls::run(&workspace),
         Task::Fuzz { target, seconds, input } => fuzz::by_hand(&workspace, target, seconds, input.as_deref())?,
         Task::Kernels { kernels, filter, record } => {

@@ -1,10 +1,12 @@
 //! The command line. `flows`, `stats`, `doctor` and `detach` work with and without a running agent.
 
+mod crd;
 mod detach;
 mod doctor;
 mod flows;
 mod output;
 mod prepare;
+mod render;
 mod stats;
 
 use std::{
@@ -16,6 +18,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
+    controller::{Compat, IMAGE},
     datapath::attach::Attach,
     role::gateway,
     spec::{Flags, profile::Forward},
@@ -39,9 +42,13 @@ enum Command {
     /// Show counters, drops by reason and the use of the flow table
     Stats(Statistics),
     /// Check whether packets can pass; exit code 0 only if they can
-    Doctor(Look),
+    Doctor(Doctor),
     /// Take the programs away and forget all flows
     Detach(Detach),
+    /// Print what the controller would write for these manifests, without a cluster
+    Render(Render),
+    /// Print the CustomResourceDefinitions
+    Crd(Crd),
 }
 
 #[derive(Args)]
@@ -67,6 +74,50 @@ struct Look {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Format::Table)]
     output: Format,
+}
+
+#[derive(Args)]
+struct Doctor {
+    #[command(flatten)]
+    look: Look,
+    /// Print only what fails; `live`: whether the agent runs, `ready`: whether packets can pass
+    #[arg(long, value_enum)]
+    probe: Option<Probe>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Probe {
+    Live,
+    Ready,
+}
+
+#[derive(Args)]
+struct Render {
+    /// Manifests, or a folder of them: VpcEgressGateways and all that they name
+    #[arg(long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// How to print
+    #[arg(short, long, value_enum, default_value_t = Text::Yaml)]
+    output: Text,
+    /// Image of gateways that name none
+    #[arg(long, default_value = IMAGE)]
+    image: String,
+    /// `kube-ovn`: routes of policies are in the Pod's annotation, too
+    #[arg(long, value_enum, default_value_t = Compat::None)]
+    compat: Compat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Text {
+    Yaml,
+    Json,
+}
+
+#[derive(Args)]
+struct Crd {
+    /// Write each into its file of this folder instead
+    #[arg(long, value_name = "FOLDER")]
+    write: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -154,6 +205,8 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args).map(|()| true),
         Command::Doctor(args) => doctor::run(&args),
         Command::Detach(args) => detach::run(&args).map(|()| true),
+        Command::Render(args) => render::run(&args).map(|()| true),
+        Command::Crd(args) => crd::run(&args).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -20,6 +20,9 @@ use super::{sys, xdp};
 /// Root of all pins.
 pub const ROOT: &str = "/sys/fs/bpf/egress-ebpf";
 
+/// Where a gateway Pod has its own folder of [`ROOT`]: it sees no other's, and its container is no place to mount into `/sys`.
+pub const POD_PINS: &str = "/run/egress-ebpf-pins";
+
 /// The links, in the order in which they are attached; detaching is the reverse.
 pub const LINKS: [&str; 5] = ["guard", "in", "out", "xdp-in", "xdp-out"];
 
@@ -41,6 +44,12 @@ impl Pins {
         Self { id: id.to_owned(), dir: Path::new(ROOT).join(id) }
     }
 
+    /// The pins of a gateway Pod that sees its own folder only.
+    #[must_use]
+    pub fn of_pod(uid: &str) -> Self {
+        Self { id: uid.to_owned(), dir: PathBuf::from(POD_PINS) }
+    }
+
     /// Every gateway that has pins on this machine.
     pub fn all() -> io::Result<Vec<Self>> {
         let entries = match fs::read_dir(ROOT) {
@@ -58,7 +67,18 @@ impl Pins {
     /// Whether anything of this gateway is there.
     #[must_use]
     pub fn exist(&self) -> bool {
-        self.dir.is_dir()
+        // A Pod's folder is there before anything is in it.
+        if self.in_pod() { self.dir.join("links").is_dir() } else { self.dir.is_dir() }
+    }
+
+    fn in_pod(&self) -> bool {
+        self.dir == Path::new(POD_PINS)
+    }
+
+    /// The folder of them all.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The pinned link of this name.
@@ -127,6 +147,10 @@ impl Pins {
         for name in LINKS.iter().rev() {
             unlink(&self.link(name))?;
             unlink(&self.new_link(name))?;
+        }
+        if self.in_pod() {
+            // Mounted, it cannot go itself.
+            return ["links", "progs", "maps"].iter().try_for_each(|name| remove_tree(&self.dir.join(name)));
         }
         remove_tree(&self.dir)
     }

@@ -46,6 +46,12 @@ pub const fn table_bytes(flows: u32) -> u64 {
         + map_bytes(entries, size_of::<FlowKey6>(), size_of::<FlowValue<V6>>())
 }
 
+/// A memory limit in bytes that holds tables of this size.
+#[must_use]
+pub const fn memory_for(flows: u32) -> u64 {
+    table_bytes(flows) + RESERVE
+}
+
 /// Chooses the size for a memory limit in bytes, if there is one, and the machine's memory.
 pub fn choose(wanted: Option<u32>, limit: Option<u64>, machine: u64) -> Result<TableSize> {
     let room = limit.map_or(machine, |limit| limit.min(machine));

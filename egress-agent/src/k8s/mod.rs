@@ -1,3 +1,4 @@
 //! What the agent knows about Kubernetes.
 
 pub mod api;
+pub mod crd;

@@ -21,7 +21,6 @@ use crate::{
     datapath::{
         attach::{Attach, detach, places},
         pace::TICK,
-        pins::ROOT,
         size, xdp,
     },
     net::{Netlink, bpffs, netfilter::Netfilter, observe, watch},
@@ -56,7 +55,7 @@ pub struct Options {
 /// Runs until SIGTERM or SIGINT.
 pub fn run(options: &Options) -> Result<()> {
     let place = Place::enter(options.netns.as_deref())?;
-    bpffs::ensure(ROOT.as_ref()).context("BPF file system")?;
+    bpffs::ensure(place.pins.dir()).context("BPF file system")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     runtime.context("start the runtime")?.block_on(serve(options, place))
 }

@@ -5,7 +5,7 @@ use std::{env, path::Path};
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    datapath::pins::{Pins, ROOT},
+    datapath::pins::{POD_PINS, Pins, ROOT},
     net::netns,
 };
 
@@ -28,12 +28,14 @@ impl Place {
             netns::enter(path).with_context(|| format!("--netns {}", path.display()))?;
         }
         let identity = netns::identity().context("identify the network namespace")?;
-        let id = match env::var(POD_UID) {
+        let pins = match env::var(POD_UID) {
             // Another namespace than the Pod's own is not the Pod.
-            Ok(uid) if netns.is_none() && !uid.is_empty() && !uid.contains(['/', '.']) => uid,
-            _ => identity.to_string(),
+            Ok(uid) if netns.is_none() && !uid.is_empty() && !uid.contains(['/', '.']) => {
+                if Path::new(POD_PINS).is_dir() { Pins::of_pod(&uid) } else { Pins::of(&uid) }
+            }
+            _ => Pins::of(&identity.to_string()),
         };
-        Ok(Self { pins: Pins::of(&id), cookie: identity.cookie.unwrap_or(0) })
+        Ok(Self { pins, cookie: identity.cookie.unwrap_or(0) })
     }
 
     /// Fails unless the namespace has a gateway; the error names those that exist.

@@ -10,19 +10,19 @@ use ipnet::IpNet;
 
 /// Address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
     V4,
     V6,
 }
 
 impl Family {
-    pub(super) const ALL: [Self; 2] = [Self::V4, Self::V6];
+    pub(crate) const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    pub(super) const fn of(addr: IpAddr) -> Self {
+    pub(crate) const fn of(addr: IpAddr) -> Self {
         if addr.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    pub(super) const fn of_net(net: IpNet) -> Self {
+    pub(crate) const fn of_net(net: IpNet) -> Self {
         match net {
             IpNet::V4(_) => Self::V4,
             IpNet::V6(_) => Self::V6,
@@ -38,13 +38,13 @@ impl fmt::Display for Family {
 
 /// One value per family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Dual<T> {
+pub(crate) struct Dual<T> {
     v4: T,
     v6: T,
 }
 
 impl<T> Dual<T> {
-    pub(super) fn new(mut value: impl FnMut(Family) -> T) -> Self {
+    pub(crate) fn new(mut value: impl FnMut(Family) -> T) -> Self {
         Self { v4: value(Family::V4), v6: value(Family::V6) }
     }
 }
@@ -70,7 +70,7 @@ impl<T> IndexMut<Family> for Dual<T> {
 }
 
 /// A CIDR; host bits are cut off, as Go's `net.ParseCIDR` does.
-pub(super) fn cidr(text: &str) -> Result<IpNet, String> {
+pub(crate) fn cidr(text: &str) -> Result<IpNet, String> {
     if let Ok(addr) = text.parse::<IpAddr>() {
         return Err(format!("{text:?} has no prefix length; write {}", IpNet::from(addr)));
     }
@@ -81,12 +81,12 @@ pub(super) fn cidr(text: &str) -> Result<IpNet, String> {
 }
 
 /// An address.
-pub(super) fn ip(text: &str) -> Result<IpAddr, String> {
+pub(crate) fn ip(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is no IP address; write it as 172.17.0.11 or fd00::11"))
 }
 
 /// `v4`, `v6` or `v4,v6`, in either order.
-pub(super) fn dual<T: Copy>(
+pub(crate) fn dual<T: Copy>(
     text: &str,
     parse: impl Fn(&str) -> Result<T, String>,
     family: impl Fn(T) -> Family,
@@ -103,7 +103,7 @@ pub(super) fn dual<T: Copy>(
 
 /// The address that Kube-OVN gives the gateway of a Subnet that names none: the first one after the network's own, in a
 /// point-to-point network (/31, /127) and below the network's own.
-pub(super) fn first_host(net: IpNet) -> IpAddr {
+pub(crate) fn first_host(net: IpNet) -> IpAddr {
     let step = u8::from(net.max_prefix_len() - net.prefix_len() > 1);
     match net {
         IpNet::V4(net) => Ipv4Addr::from_bits(net.network().to_bits() | u32::from(step)).into(),

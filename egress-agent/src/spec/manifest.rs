@@ -11,7 +11,10 @@ use super::{
     objects::{Located, Objects, key},
     report::{At, Origin, Report, SpecErrors},
 };
-use crate::k8s::api::GROUP;
+use crate::k8s::{
+    api::{GROUP, schema::unknown_fields},
+    crd::VEG_SPEC,
+};
 
 /// A file's name and text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct Source {
 }
 
 /// API version and kind of everything that is read.
-const KNOWN: [(&str, &str); 7] = [
+const KNOWN: [(&str, &str); 10] = [
     ("kubeovn.io/v1", "VpcEgressGateway"),
     ("kubeovn.io/v1", "Subnet"),
     ("kubeovn.io/v1", "Vpc"),
@@ -31,6 +34,9 @@ const KNOWN: [(&str, &str); 7] = [
     ("v1", "Namespace"),
     ("v1", "Pod"),
     ("egress-ebpf.dev/v1alpha1", "EgressGatewayProfile"),
+    ("kubeovn.io/v1", "IPPool"),
+    ("kubeovn.io/v1", "BgpConf"),
+    ("kubeovn.io/v1", "EvpnConf"),
 ];
 
 /// The objects of all sources. Unknown kinds are passed over with a warning.
@@ -49,6 +55,12 @@ pub fn parse(sources: &[Source]) -> Result<Objects, SpecErrors> {
     let (mut objects, warnings) = reader.report.finish(Some(reader.objects))?;
     objects.warnings = warnings;
     Ok(objects)
+}
+
+/// The YAML documents of a text, as they are.
+#[cfg(test)]
+pub(crate) fn values(text: &str) -> Result<Vec<Value>, String> {
+    documents(text).iter().filter_map(|document| document.value().transpose()).collect()
 }
 
 #[derive(Default)]
@@ -107,6 +119,9 @@ impl Reader {
             ("kubeovn.io/v1", "VpcEgressGateway") => store(&mut objects.gateways, true, object, origin, report),
             ("kubeovn.io/v1", "Subnet") => store(&mut objects.subnets, false, object, origin, report),
             ("kubeovn.io/v1", "Vpc") => store(&mut objects.vpcs, false, object, origin, report),
+            ("kubeovn.io/v1", "IPPool") => store(&mut objects.pools, false, object, origin, report),
+            ("kubeovn.io/v1", "BgpConf") => store(&mut objects.bgp, false, object, origin, report),
+            ("kubeovn.io/v1", "EvpnConf") => store(&mut objects.evpn, false, object, origin, report),
             ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition") => {
                 store(&mut objects.attachments, true, object, origin, report);
             }
@@ -138,6 +153,8 @@ fn store<T>(
     for field in ["metadata", "spec"] {
         object.entry(field).or_insert_with(|| Value::Object(Map::new()));
     }
+    let spec = object.get("spec").unwrap_or(&Value::Null);
+    let unknown = if kind == "VpcEgressGateway" { unknown_fields(&VEG_SPEC, spec, "spec") } else { Vec::new() };
     let (mut object, ignored) = match deserialize::<T>(Value::Object(object)) {
         Ok(read) => read,
         Err((field, reason)) => return report.error(&at, &field, reason),
@@ -150,12 +167,11 @@ fn store<T>(
     object.meta_mut().namespace = namespaced.then(|| namespace.unwrap_or_else(|| "default".to_owned()));
     let key = key(&object);
     let at = At::object(origin, &kind, &key);
-    for field in ignored {
-        match kind.as_ref() {
-            "EgressGatewayProfile" => report.error(&at, &field, "is no field of an EgressGatewayProfile; remove it"),
-            "VpcEgressGateway" => report.warn(&at, &field, "is no known field and is ignored"),
-            _ => {}
-        }
+    for field in ignored.iter().filter(|_| kind == "EgressGatewayProfile") {
+        report.error(&at, field, "is no field of an EgressGatewayProfile; remove it");
+    }
+    for field in unknown {
+        report.warn(&at, &field, "is no known field and is ignored");
     }
     match map.entry(key) {
         Entry::Vacant(entry) => {

@@ -12,19 +12,19 @@
 //! Fields that say where and how gateway Pods run (`replicas`, `prefix`, `image`, `nodeSelector`, `tolerations`,
 //! `podAntiAffinity`, `resources`) mean nothing to a gateway that runs already and are passed over.
 
-mod addr;
+pub(crate) mod addr;
 pub mod desired;
 mod documents;
 pub mod manifest;
 pub mod objects;
 pub mod observed;
-mod plan;
+pub(crate) mod plan;
 pub mod profile;
 pub mod read;
 pub mod report;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use desired::{Desired, Side};
 pub use manifest::{Source, parse};

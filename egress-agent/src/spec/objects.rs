@@ -1,12 +1,14 @@
 //! The objects that a plan is made from. Filled by [`super::manifest`] or by an API watch.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Resource;
 
 use super::report::{At, Origin, Problem};
-use crate::k8s::api::{EgressGatewayProfile, NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway};
+use crate::k8s::api::{
+    BgpConf, EgressGatewayProfile, EvpnConf, IPPool, NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway,
+};
 
 /// An object and where it was read.
 #[derive(Clone, Debug)]
@@ -19,7 +21,7 @@ pub struct Located<T> {
 
 impl<T: Resource<DynamicType = ()>> Located<T> {
     /// For messages about the object.
-    pub(super) fn at(&self) -> At {
+    pub(crate) fn at(&self) -> At {
         At::object(&self.origin, &T::kind(&()), &key(&self.object))
     }
 }
@@ -41,12 +43,39 @@ pub struct Objects {
     pub pods: BTreeMap<String, Located<Pod>>,
     /// EgressGatewayProfiles.
     pub profiles: BTreeMap<String, Located<EgressGatewayProfile>>,
+    /// IPPools.
+    pub pools: BTreeMap<String, Located<IPPool>>,
+    /// BgpConfs.
+    pub bgp: BTreeMap<String, Located<BgpConf>>,
+    /// EvpnConfs.
+    pub evpn: BTreeMap<String, Located<EvpnConf>>,
+    /// Where they came from, for messages.
+    pub place: Place,
     /// What was passed over while reading.
     pub warnings: Vec<Problem>,
 }
 
+/// Where objects come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// Manifests.
+    #[default]
+    Files,
+    /// The API server.
+    Cluster,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Files => "in the files",
+            Self::Cluster => "in the cluster",
+        })
+    }
+}
+
 /// `namespace/name`, or `name` where there is no namespace.
-pub(super) fn key<T: Resource>(object: &T) -> String {
+pub(crate) fn key<T: Resource>(object: &T) -> String {
     let meta = object.meta();
     let name = meta.name.as_deref().unwrap_or_default();
     meta.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// Where an object was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Origin {
-    /// File name, or what else the object came from.
+    /// File name; empty: the API server.
     pub source: String,
     /// Number of the YAML document in it, from 1.
     pub document: Option<usize>,
@@ -43,7 +43,7 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = self.origin.as_ref().map(ToString::to_string);
+        let origin = self.origin.as_ref().map(ToString::to_string).filter(|origin| !origin.is_empty());
         let place: Vec<&str> = [&origin, &self.object, &self.field].into_iter().flatten().map(String::as_str).collect();
         if place.is_empty() { f.write_str(&self.reason) } else { write!(f, "{}: {}", place.join(", "), self.reason) }
     }
@@ -66,24 +66,24 @@ impl std::error::Error for SpecErrors {}
 
 /// The object that a message is about.
 #[derive(Clone, Debug)]
-pub(super) struct At {
+pub(crate) struct At {
     origin: Option<Origin>,
     object: Option<String>,
 }
 
 impl At {
     /// An object of a file.
-    pub(super) fn object(origin: &Origin, kind: &str, name: &str) -> Self {
+    pub(crate) fn object(origin: &Origin, kind: &str, name: &str) -> Self {
         Self { origin: Some(origin.clone()), object: Some(format!("{kind} {name}")) }
     }
 
     /// A document whose object is not known.
-    pub(super) fn origin(origin: &Origin) -> Self {
+    pub(crate) fn origin(origin: &Origin) -> Self {
         Self { origin: Some(origin.clone()), object: None }
     }
 
     /// No object: a flag, or all files.
-    pub(super) const fn nothing() -> Self {
+    pub(crate) const fn nothing() -> Self {
         Self { origin: None, object: None }
     }
 
@@ -95,24 +95,24 @@ impl At {
 
 /// Collects messages, so that all mistakes are told at once.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Report {
-    pub(super) errors: Vec<Problem>,
-    pub(super) warnings: Vec<Problem>,
+pub(crate) struct Report {
+    pub(crate) errors: Vec<Problem>,
+    pub(crate) warnings: Vec<Problem>,
 }
 
 impl Report {
     /// A mistake; `field` may be empty.
-    pub(super) fn error(&mut self, at: &At, field: &str, reason: impl Into<String>) {
+    pub(crate) fn error(&mut self, at: &At, field: &str, reason: impl Into<String>) {
         self.errors.push(at.problem(field, reason.into()));
     }
 
     /// Something worth knowing; `field` may be empty.
-    pub(super) fn warn(&mut self, at: &At, field: &str, reason: impl Into<String>) {
+    pub(crate) fn warn(&mut self, at: &At, field: &str, reason: impl Into<String>) {
         self.warnings.push(at.problem(field, reason.into()));
     }
 
     /// `value`, unless there was a mistake.
-    pub(super) fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Problem>), SpecErrors> {
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<(T, Vec<Problem>), SpecErrors> {
         match value {
             Some(value) if self.errors.is_empty() => Ok((value, self.warnings)),
             _ => Err(SpecErrors(self.errors)),

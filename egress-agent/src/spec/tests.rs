@@ -8,13 +8,13 @@ mod samples;
 
 use super::*;
 
-pub(super) const CLUSTER: &str = include_str!("../../../manifests/samples/cluster.yaml");
-pub(super) const GATEWAY1: &str = include_str!("../../../manifests/samples/gateway1.yaml");
-pub(super) const GATEWAY2: &str = include_str!("../../../manifests/samples/gateway2-dual-stack.yaml");
-pub(super) const PROFILE: &str = include_str!("../../../manifests/samples/profile.yaml");
+pub(crate) const CLUSTER: &str = include_str!("../../../manifests/samples/cluster.yaml");
+pub(crate) const GATEWAY1: &str = include_str!("../../../manifests/samples/gateway1.yaml");
+pub(crate) const GATEWAY2: &str = include_str!("../../../manifests/samples/gateway2-dual-stack.yaml");
+pub(crate) const PROFILE: &str = include_str!("../../../manifests/samples/profile.yaml");
 
 /// Interfaces from lines such as `eth0 10.16.0.12/16 fd00::1/64:tentative`; a mark is `tentative`, `dynamic` or `link`.
-pub(super) fn observed(lines: &[&str]) -> Observed {
+pub(crate) fn observed(lines: &[&str]) -> Observed {
     let links = lines.iter().zip(1..).map(|(line, index)| {
         let mut words = line.split(' ');
         let name = words.next().unwrap().to_owned();
@@ -38,12 +38,12 @@ fn address(word: &str) -> Address {
 }
 
 /// The interfaces of gateway1.
-pub(super) fn single() -> Observed {
+pub(crate) fn single() -> Observed {
     observed(&["lo 127.0.0.1/8 ::1/128", "net1 172.17.0.11/16 172.17.0.12/16 fe80::1/64:link", "eth0 10.16.0.12/16"])
 }
 
 /// The interfaces of gateway2.
-pub(super) fn dual() -> Observed {
+pub(crate) fn dual() -> Observed {
     observed(&[
         "lo 127.0.0.1/8 ::1/128",
         "eth0 10.16.0.12/16 fd00:10:16::c/112 fe80::2/64:link",
@@ -51,11 +51,11 @@ pub(super) fn dual() -> Observed {
     ])
 }
 
-pub(super) fn sources(files: &[(&str, &str)]) -> Vec<Source> {
+pub(crate) fn sources(files: &[(&str, &str)]) -> Vec<Source> {
     files.iter().map(|(name, text)| Source { name: (*name).to_owned(), text: (*text).to_owned() }).collect()
 }
 
-pub(super) fn run(
+pub(crate) fn run(
     files: &[(&str, &str)],
     choice: Option<&str>,
     observed: &Observed,
@@ -65,7 +65,7 @@ pub(super) fn run(
 }
 
 /// gateway1 with one change of its text, in a cluster with one change of its text.
-pub(super) fn edited(gateway: (&str, &str), cluster: (&str, &str), observed: &Observed) -> Result<Desired, SpecErrors> {
+pub(crate) fn edited(gateway: (&str, &str), cluster: (&str, &str), observed: &Observed) -> Result<Desired, SpecErrors> {
     let edit = |text: &str, (from, to): (&str, &str)| {
         assert!(text.contains(from), "{from:?} is not in the text");
         text.replacen(from, to, 1)
@@ -74,10 +74,10 @@ pub(super) fn edited(gateway: (&str, &str), cluster: (&str, &str), observed: &Ob
     run(&files, None, observed, &Flags::default())
 }
 
-pub(super) fn ips(list: &[&str]) -> Vec<std::net::IpAddr> {
+pub(crate) fn ips(list: &[&str]) -> Vec<std::net::IpAddr> {
     list.iter().map(|ip| ip.parse().unwrap()).collect()
 }
 
-pub(super) fn nets(list: &[&str]) -> std::collections::BTreeSet<ipnet::IpNet> {
+pub(crate) fn nets(list: &[&str]) -> std::collections::BTreeSet<ipnet::IpNet> {
     list.iter().map(|net| net.parse().unwrap()).collect()
 }

@@ -1,20 +1,31 @@
 //! Objects of Kube-OVN, of Multus and our own, as their API stores them. Namespace and Pod come from `k8s-openapi`.
 //!
-//! Kube-OVN's and Multus' objects are read liberally: every field may be missing, unknown ones are tolerated, because
+//! Kube-OVN's and Multus' objects are read liberally: every field may be missing, unknown ones are kept (`other`), because
 //! their owner has validated them and every release has other fields. Our own kind refuses what it does not know.
 
+mod ip_pool;
 mod nad;
 mod profile;
+mod routing;
+pub(crate) mod schema;
 mod subnet;
 mod veg;
 mod vpc;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use ip_pool::{IPPool, IPPoolSpec, IPPoolStatus};
 pub use nad::{NetworkAttachmentDefinition, NetworkAttachmentDefinitionSpec};
 pub use profile::{EgressGatewayProfile, EgressGatewayProfileSpec, FairnessSpec, PortRangeSpec, TimeoutsSpec};
-pub use subnet::{Subnet, SubnetSpec};
+pub use routing::{BgpConf, BgpConfSpec, EvpnConf, EvpnConfSpec};
+pub use schema::{IntOrText, Unknown};
+pub use subnet::{Subnet, SubnetSpec, SubnetStatus};
+pub(crate) use veg::mbps;
 pub use veg::{
-    Bandwidth, Bfd, Condition, Policy, Selector, VpcEgressGateway, VpcEgressGatewaySpec, VpcEgressGatewayStatus,
-    Workload,
+    Bandwidth, Bfd, Condition, Conntrack, ConntrackLog, FlowEnds, LogFilter, LogFilters, NodeTerm, Observability,
+    Policy, PortSpan, RateLimit, Resources, Selector, ServiceMonitor, Switch, VpcEgressGateway, VpcEgressGatewaySpec,
+    VpcEgressGatewayStatus, Workload,
 };
 pub use vpc::{BfdPort, BfdPortStatus, Vpc, VpcSpec, VpcStatus};
 

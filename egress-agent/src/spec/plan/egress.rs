@@ -67,6 +67,18 @@ pub(super) fn addresses(
     Some(egress)
 }
 
+/// Checks both lists of addresses, where there are no interfaces yet.
+pub(super) fn lists(
+    spec: &VpcEgressGatewaySpec,
+    internal: &SubnetView<'_>,
+    external: &SubnetView<'_>,
+    at: &At,
+    report: &mut Report,
+) {
+    listed("spec.internalIPs", &spec.internal_ips, Some(internal), at, report);
+    listed("spec.externalIPs", &spec.external_ips, Some(external), at, report);
+}
+
 /// The addresses of a list, each inside the Subnet and named once.
 fn listed(
     field: &str,

@@ -1,9 +1,12 @@
 //! Which address families a gateway serves.
 
 use super::{SubnetView, egress::Egress};
-use crate::spec::{
-    addr::{Dual, Family},
-    observed::{Address, Link},
+use crate::{
+    k8s::api::VpcEgressGatewaySpec,
+    spec::{
+        addr::{Dual, Family, dual, ip},
+        observed::{Address, Link},
+    },
 };
 
 /// Whether a gateway can carry traffic of a family.
@@ -30,6 +33,23 @@ impl Families {
                 (_, _, Service::Missing(_)) | (_, Service::Served, _) => outside,
                 _ => inside,
             }
+        }))
+    }
+
+    /// As far as Subnets and lists of addresses say it, for a gateway whose Pods are still to be.
+    pub(super) fn of_spec(spec: &VpcEgressGatewaySpec, internal: &SubnetView<'_>, external: &SubnetView<'_>) -> Self {
+        let side = |side: &str, subnet: &SubnetView<'_>, list: &str, addresses: &[String], family| {
+            if subnet.net(family).is_none() {
+                return Some(format!("{side} Subnet {} has no {family} CIDR", subnet.name));
+            }
+            let lists = |entry: &String| dual(entry, ip, Family::of).is_ok_and(|pair| pair[family].is_some());
+            let without = !addresses.is_empty() && !addresses.iter().any(lists);
+            without.then(|| format!("{list} lists no {family} address"))
+        };
+        Self(Dual::new(|family| {
+            side("internal", internal, "internalIPs", &spec.internal_ips, family)
+                .or_else(|| side("external", external, "externalIPs", &spec.external_ips, family))
+                .map_or(Service::Served, Service::Missing)
         }))
     }
 

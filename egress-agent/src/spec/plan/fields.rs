@@ -1,9 +1,7 @@
 //! Rules of a VpcEgressGateway that need no other object, and its fields that are not served yet.
 
-use serde_json::Value;
-
 use crate::{
-    k8s::api::VpcEgressGatewaySpec,
+    k8s::api::{IntOrText, Observability, VpcEgressGatewaySpec, mbps},
     spec::report::{At, Report},
 };
 
@@ -35,30 +33,54 @@ pub(super) fn check(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {
         let reason = format!("{:?} is unknown; write Cluster or Local", spec.traffic_policy);
         report.error(at, "spec.trafficPolicy", reason);
     }
-    not_served(spec, at, report);
+    if let Some(bandwidth) = &spec.bandwidth {
+        for (name, rate) in [("ingress", &bandwidth.ingress), ("egress", &bandwidth.egress)] {
+            if let Some(Err(reason)) = rate.as_ref().map(mbps) {
+                report.error(at, &format!("spec.bandwidth.{name}"), reason);
+            }
+        }
+    }
 }
 
-fn not_served(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {
-    let zero = |value: &Value| value.as_i64() == Some(0) || value.as_str() == Some("0");
-    let rate = |value: Option<&Value>| value.is_some_and(|value| !zero(value));
+/// Who reads a VpcEgressGateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// A gateway, from files.
+    Gateway,
+    /// The controller; Kube-OVN gives its Pods addresses and rates.
+    Controller,
+}
+
+/// Fields that are set but not served yet, with what that means.
+pub(crate) fn not_served(spec: &VpcEgressGatewaySpec, reader: Reader) -> Vec<(&'static str, &'static str)> {
+    let rate = |rate: Option<&IntOrText>| rate.is_some_and(|rate| mbps(rate) != Ok(0));
     let bandwidth = spec.bandwidth.as_ref();
+    let own = reader == Reader::Gateway;
     let fields = [
         ("spec.bfd", spec.bfd.as_ref().is_some_and(|bfd| bfd.enabled), "OVN's probes are not answered"),
         ("spec.bgpConf", !spec.bgp_conf.is_empty(), "nothing is announced, and traffic is translated all the same"),
         ("spec.evpnConf", !spec.evpn_conf.is_empty(), "nothing is announced"),
-        ("spec.bandwidth.ingress", rate(bandwidth.and_then(|b| b.ingress.as_ref())), "the rate is not limited"),
-        ("spec.bandwidth.egress", rate(bandwidth.and_then(|b| b.egress.as_ref())), "the rate is not limited"),
-        ("spec.observability", spec.observability.as_ref().is_some_and(wanted), "nothing is exported"),
+        ("spec.bandwidth.ingress", own && rate(bandwidth.and_then(|b| b.ingress.as_ref())), "the rate is not limited"),
+        ("spec.bandwidth.egress", own && rate(bandwidth.and_then(|b| b.egress.as_ref())), "the rate is not limited"),
+        ("spec.observability", spec.observability.as_ref().is_some_and(Observability::wanted), "nothing is exported"),
         ("spec.trafficPolicy", spec.traffic_policy == "Local", "OVN decides which gateway a Pod uses"),
-        ("spec.internalIPPool", !spec.internal_ip_pool.is_empty(), "the address that the interface has is taken"),
-        ("spec.externalIPPool", !spec.external_ip_pool.is_empty(), "the addresses that the interface has are taken"),
+        (
+            "spec.internalIPPool",
+            own && !spec.internal_ip_pool.is_empty(),
+            "the address that the interface has is taken",
+        ),
+        (
+            "spec.externalIPPool",
+            own && !spec.external_ip_pool.is_empty(),
+            "the addresses that the interface has are taken",
+        ),
     ];
-    for (field, _, meaning) in fields.into_iter().filter(|(_, given, _)| *given) {
-        report.warn(at, field, format!("is not served yet: {meaning}"));
-    }
+    fields.into_iter().filter(|(_, given, _)| *given).map(|(field, _, meaning)| (field, meaning)).collect()
 }
 
-/// Whether something is asked for: `{}` asks for nothing.
-fn wanted(value: &Value) -> bool {
-    value.as_object().is_none_or(|map| !map.is_empty())
+/// The same as warnings.
+pub(super) fn warn_not_served(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {
+    for (field, meaning) in not_served(spec, Reader::Gateway) {
+        report.warn(at, field, format!("is not served yet: {meaning}"));
+    }
 }

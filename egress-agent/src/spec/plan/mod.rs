@@ -3,13 +3,14 @@
 //! Each module reads one part of a VpcEgressGateway and goes on after a mistake where it can, so that a user sees all
 //! of them at once.
 
+pub(crate) mod cluster;
 mod egress;
 mod families;
-mod fields;
+pub(crate) mod fields;
 mod interfaces;
-mod pods;
+pub(crate) mod pods;
 mod policies;
-mod subnets;
+pub(crate) mod subnets;
 
 use std::net::IpAddr;
 
@@ -86,6 +87,7 @@ fn desired(
     let at = gateway.at();
     let spec = &gateway.object.spec;
     fields::check(spec, &at, report);
+    fields::warn_not_served(spec, &at, report);
     let mut profile = choose_profile(objects, gateway, report);
     profile.forward = flags.forward.unwrap_or(profile.forward);
 
@@ -136,8 +138,8 @@ fn choose_profile(objects: &Objects, gateway: &Located<VpcEgressGateway>, report
         Some(found) => profile::resolve(&name, &found.object.spec, &found.at(), report),
         None => {
             if named.is_some() {
-                let known = list(objects.profiles.keys());
-                let reason = format!("EgressGatewayProfile {name} is not in the files; known: {known}");
+                let (known, place) = (list(objects.profiles.keys()), objects.place);
+                let reason = format!("EgressGatewayProfile {name} is not {place}; known: {known}");
                 report.error(&gateway.at(), &format!("metadata.annotations[{PROFILE_ANNOTATION}]"), reason);
             }
             Profile::default()

@@ -15,15 +15,16 @@ use crate::{
     },
     spec::{
         addr::{Family, ip},
-        objects::{Located, Objects},
+        objects::Objects,
         report::{At, Report},
     },
 };
 
-type Labels = BTreeMap<String, String>;
+pub(crate) type Labels = BTreeMap<String, String>;
 
 /// One entry; an absent selector matches everything.
-struct Compiled {
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
     namespaces: Selector,
     pods: Selector,
 }
@@ -36,24 +37,12 @@ pub(super) fn selected(
     at: &At,
     report: &mut Report,
 ) -> BTreeSet<IpAddr> {
-    let selectors: Vec<Compiled> = spec
-        .selectors
-        .iter()
-        .enumerate()
-        .map(|(i, entry)| {
-            let mut compile = |name: &str, selector: Option<&LabelSelector>| {
-                selector
-                    .map_or_else(Selector::default, |s| compile(&format!("spec.selectors[{i}].{name}"), s, at, report))
-            };
-            let namespaces = compile("namespaceSelector", entry.namespace_selector.as_ref());
-            Compiled { namespaces, pods: compile("podSelector", entry.pod_selector.as_ref()) }
-        })
-        .collect();
+    let selectors = compile_all(spec, at, report);
     let vpc = subnets::vpc_name(spec);
     let mut selected = BTreeSet::new();
     let mut passed_over = BTreeMap::new();
     for pod in objects.pods.values().filter(|pod| matches(objects, &selectors, vpc, &pod.object)) {
-        for addr in addresses(pod, report) {
+        for addr in addresses(&pod.object, &pod.at(), report) {
             let family = Family::of(addr);
             match families.and_then(|families| families.missing(family)) {
                 Some(why) => passed_over.entry(why).or_insert_with(Vec::new).push(addr),
@@ -68,6 +57,22 @@ pub(super) fn selected(
         report.warn(at, "spec.selectors", reason);
     }
     selected
+}
+
+/// The selectors of a gateway.
+pub(crate) fn compile_all(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) -> Vec<Compiled> {
+    spec.selectors
+        .iter()
+        .enumerate()
+        .map(|(i, entry)| {
+            let mut compile = |name: &str, selector: Option<&LabelSelector>| {
+                selector
+                    .map_or_else(Selector::default, |s| compile(&format!("spec.selectors[{i}].{name}"), s, at, report))
+            };
+            let namespaces = compile("namespaceSelector", entry.namespace_selector.as_ref());
+            Compiled { namespaces, pods: compile("podSelector", entry.pod_selector.as_ref()) }
+        })
+        .collect()
 }
 
 fn compile(field: &str, selector: &LabelSelector, at: &At, report: &mut Report) -> Selector {
@@ -110,24 +115,30 @@ fn matches(objects: &Objects, selectors: &[Compiled], vpc: &str, pod: &Pod) -> b
         .unwrap_or_default();
     // The API server sets it, a file may lack it.
     namespace_labels.insert(NAMESPACE_NAME_LABEL.to_owned(), namespace.to_owned());
-    selectors.iter().any(|entry| entry.namespaces.matches(&namespace_labels) && entry.pods.matches(labels))
+    selectors.iter().any(|entry| entry.matches(&namespace_labels, labels))
 }
 
-fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
+impl Compiled {
+    /// Whether it selects a Pod with these labels in a Namespace with those.
+    pub(crate) fn matches(&self, namespace: &Labels, pod: &Labels) -> bool {
+        self.namespaces.matches(namespace) && self.pods.matches(pod)
+    }
+}
+
+pub(crate) fn annotation<'a>(pod: &'a Pod, name: &str) -> Option<&'a str> {
     pod.metadata.annotations.as_ref()?.get(name).map(String::as_str).filter(|text| !text.is_empty())
 }
 
 /// `status.podIPs`, else `status.podIP`, else the annotation of Kube-OVN.
-fn addresses(pod: &Located<Pod>, report: &mut Report) -> Vec<IpAddr> {
-    let at = pod.at();
-    let status = pod.object.status.as_ref();
+pub(crate) fn addresses(pod: &Pod, at: &At, report: &mut Report) -> Vec<IpAddr> {
+    let status = pod.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or_default();
-    if pod.object.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
-        report.warn(&at, "spec.hostNetwork", "the Pod uses its node's address and is not selected");
+    if pod.spec.as_ref().is_some_and(|spec| spec.host_network == Some(true)) {
+        report.warn(at, "spec.hostNetwork", "the Pod uses its node's address and is not selected");
         return Vec::new();
     }
     if matches!(phase, "Succeeded" | "Failed") {
-        report.warn(&at, "status.phase", format!("the Pod is {phase} and is not selected"));
+        report.warn(at, "status.phase", format!("the Pod is {phase} and is not selected"));
         return Vec::new();
     }
     let ips = status.and_then(|status| status.pod_ips.as_ref()).into_iter().flatten();
@@ -136,12 +147,12 @@ fn addresses(pod: &Located<Pod>, report: &mut Report) -> Vec<IpAddr> {
         ("status.podIPs".to_owned(), ips)
     } else if let Some(ip) = status.and_then(|status| status.pod_ip.as_deref()).filter(|ip| !ip.is_empty()) {
         ("status.podIP".to_owned(), vec![ip])
-    } else if let Some(text) = annotation(&pod.object, IP_ADDRESS_ANNOTATION) {
+    } else if let Some(text) = annotation(pod, IP_ADDRESS_ANNOTATION) {
         (format!("metadata.annotations[{IP_ADDRESS_ANNOTATION}]"), text.split(',').map(str::trim).collect())
     } else {
         let reason = format!("the Pod has no address yet and is not selected (nor has it {IP_ADDRESS_ANNOTATION})");
-        report.warn(&at, "status.podIPs", reason);
+        report.warn(at, "status.podIPs", reason);
         return Vec::new();
     };
-    texts.into_iter().filter_map(|text| ip(text).map_err(|reason| report.error(&at, &field, reason)).ok()).collect()
+    texts.into_iter().filter_map(|text| ip(text).map_err(|reason| report.error(at, &field, reason)).ok()).collect()
 }

@@ -9,7 +9,7 @@ use crate::{
     k8s::api::{DEFAULT_VPC, Subnet, VpcEgressGatewaySpec},
     spec::{
         addr::{Dual, Family, cidr, dual, first_host, ip},
-        objects::{Located, Objects, list},
+        objects::{Located, Objects, Place, list},
         report::{At, Report},
     },
 };
@@ -55,15 +55,16 @@ pub(super) fn internal<'a>(
     let field = "spec.internalSubnet";
     let vpc = vpc_name(spec);
     let found = objects.vpcs.get(vpc);
+    let place = objects.place;
     if found.is_none() && !spec.vpc.is_empty() {
         let known = list(objects.vpcs.keys());
-        report.error(at, "spec.vpc", format!("Vpc {vpc} is not in the files; known: {known}"));
+        report.error(at, "spec.vpc", format!("Vpc {vpc} is not {place}; known: {known}"));
     }
     let name = match (spec.internal_subnet.as_str(), found) {
         ("", None) if !spec.vpc.is_empty() => return None,
         ("", None) => {
-            let reason =
-                format!("is empty and Vpc {vpc} is not in the files; name the Subnet or give a file with the Vpc");
+            let or = if place == Place::Files { " or give a file with the Vpc" } else { "" };
+            let reason = format!("is empty and Vpc {vpc} is not {place}; name the Subnet{or}");
             report.error(at, field, reason);
             return None;
         }
@@ -109,7 +110,7 @@ pub(super) fn external<'a>(
 }
 
 /// The Vpc of a gateway.
-pub(super) fn vpc_name(spec: &VpcEgressGatewaySpec) -> &str {
+pub(crate) fn vpc_name(spec: &VpcEgressGatewaySpec) -> &str {
     if spec.vpc.is_empty() { DEFAULT_VPC } else { &spec.vpc }
 }
 
@@ -129,8 +130,8 @@ pub(super) fn lookup<'a>(
 ) -> Option<&'a Located<Subnet>> {
     let found = objects.subnets.get(name);
     if found.is_none() {
-        let known = list(objects.subnets.keys());
-        report.error(at, field, format!("Subnet {name:?} is not in the files; known: {known}"));
+        let (known, place) = (list(objects.subnets.keys()), objects.place);
+        report.error(at, field, format!("Subnet {name:?} is not {place}; known: {known}"));
     }
     found
 }
@@ -169,24 +170,29 @@ fn view<'a>(name: &'a str, subnet: &'a Located<Subnet>, report: &mut Report) -> 
     Some(SubnetView { name, nets, gateways })
 }
 
+/// `namespace/name` of the NetworkAttachmentDefinition that a provider `<name>.<namespace>[.ovn]` names.
+pub(crate) fn attachment_of(provider: &str) -> Option<String> {
+    let parts: Vec<&str> = provider.split('.').collect();
+    match parts.as_slice() {
+        [name, namespace] | [name, namespace, "ovn"] if !name.is_empty() && !namespace.is_empty() => {
+            Some(format!("{namespace}/{name}"))
+        }
+        _ => None,
+    }
+}
+
 /// `spec.provider` is `<attachment>.<namespace>[.ovn]`, and that attachment exists.
 fn attachment(objects: &Objects, subnet: &Located<Subnet>, report: &mut Report) {
     let at = subnet.at();
     let field = "spec.provider";
     let provider = subnet.object.spec.provider.as_str();
-    let parts: Vec<&str> = provider.split('.').collect();
-    let key = match parts.as_slice() {
-        [name, namespace] | [name, namespace, "ovn"] if !name.is_empty() && !namespace.is_empty() => {
-            format!("{namespace}/{name}")
-        }
-        _ => {
-            let reason = "names no NetworkAttachmentDefinition; write <name>.<namespace> or <name>.<namespace>.ovn";
-            return report.error(&at, field, format!("{provider:?} {reason}"));
-        }
+    let Some(key) = attachment_of(provider) else {
+        let reason = "names no NetworkAttachmentDefinition; write <name>.<namespace> or <name>.<namespace>.ovn";
+        return report.error(&at, field, format!("{provider:?} {reason}"));
     };
     let Some(found) = objects.attachments.get(&key) else {
-        let known = list(objects.attachments.keys());
-        let reason = format!("{provider}: NetworkAttachmentDefinition {key} is not in the files; known: {known}");
+        let (known, place) = (list(objects.attachments.keys()), objects.place);
+        let reason = format!("{provider}: NetworkAttachmentDefinition {key} is not {place}; known: {known}");
         return report.error(&at, field, reason);
     };
     match providers(&found.object.spec.config) {

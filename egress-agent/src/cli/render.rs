@@ -1,0 +1,25 @@
+//! `egress-agent render`: what the controller would write, for reviews and GitOps.
+
+use anyhow::{Context, Result};
+
+use super::{Render, Text, output};
+use crate::{
+    controller::{Settings, render::render},
+    spec,
+};
+
+pub(super) fn run(args: &Render) -> Result<()> {
+    let objects = spec::parse(&spec::read::read(&args.files)?)?;
+    let settings = Settings { image: args.image.clone(), compat: args.compat, ..Settings::default() };
+    let (list, warnings) = render(&objects, &settings)?;
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    match args.output {
+        Text::Json => output::json(&list),
+        Text::Yaml => {
+            let text = serde_saphyr::to_string(&list).context("write YAML")?;
+            output::print(text.trim_end())
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What is to be written for one gateway.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod},
+};
+use serde_json::{Value, json};
+
+use super::{
+    Settings, config, container, deployment, names,
+    select::Selected,
+    status::{self, Facts},
+    workload::{self, rolled_out},
+};
+use crate::{
+    k8s::{
+        api::{Condition, VpcEgressGateway, VpcEgressGatewayStatus, schema::unknown_fields},
+        crd::VEG_SPEC,
+    },
+    spec::{
+        Located, Objects, SpecErrors,
+        addr::Family,
+        plan::{
+            cluster::{Resolved, resolve},
+            fields::{Reader, not_served},
+        },
+        report::Report,
+    },
+};
+
+/// What is known when a gateway is planned.
+pub struct Input<'a> {
+    /// The gateway and what it names.
+    pub objects: &'a Objects,
+    /// The gateway itself.
+    pub gateway: &'a Located<VpcEgressGateway>,
+    /// Pods that leave by it.
+    pub selected: Selected,
+    /// Pods that it selects and another gateway has, with that one.
+    pub lost: BTreeMap<String, String>,
+    /// Deployments that it owns.
+    pub deployments: &'a [&'a Deployment],
+    /// Its ConfigMap.
+    pub config: Option<&'a ConfigMap>,
+    /// Its Pods.
+    pub pods: &'a [&'a Pod],
+    /// The controller's settings.
+    pub settings: &'a Settings,
+    /// RFC 3339.
+    pub now: &'a str,
+}
+
+/// A row of OVN that a gateway needs. There are none yet: who steers Pods to a gateway is later work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OvnRow {}
+
+/// Something to tell a person once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// `Warning` instead of `Normal`.
+    pub warning: bool,
+    /// One word, as of the condition.
+    pub reason: String,
+    /// For people.
+    pub note: String,
+}
+
+/// What is to be written. What is none, or empty, is right already.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// To be applied before the Deployment: its Pods mount it.
+    pub config: Option<Value>,
+    /// To be applied.
+    pub deployment: Option<Value>,
+    /// Deployments of ours that have another name now, to be deleted.
+    pub remove: Vec<String>,
+    /// Gateway Pods whose configuration changed and the annotation that says so.
+    pub touch: Vec<(String, String)>,
+    /// Rows of OVN.
+    pub ovn: Vec<OvnRow>,
+    /// To be applied to the status.
+    pub status: Option<VpcEgressGatewayStatus>,
+    /// To be told.
+    pub events: Vec<Event>,
+}
+
+/// The objects of a gateway, whatever there is already.
+pub(super) struct Wanted {
+    pub(super) resolved: Resolved,
+    pub(super) deployment: Value,
+    /// Or why there cannot be one.
+    pub(super) config: Result<Value, String>,
+}
+
+/// What a gateway needs, or everything that is wrong with it.
+pub(super) fn wanted(
+    objects: &Objects,
+    gateway: &Located<VpcEgressGateway>,
+    selected: &Selected,
+    settings: &Settings,
+) -> Result<Wanted, SpecErrors> {
+    let resolved = resolve(objects, gateway)?;
+    let mut report = Report::default();
+    if let Some(reason) = container::too_small(&gateway.object.spec, &resolved.profile) {
+        report.error(&gateway.at(), "spec.resources.limits.memory", reason);
+    }
+    let name = names::config(&gateway.object);
+    if name.len() > 253 {
+        let reason = format!("{name} is too long for the name of an object; use a shorter name or prefix");
+        report.error(&gateway.at(), "metadata.name", reason);
+    }
+    report.finish(Some(()))?;
+    let serves = |ip: &IpAddr| resolved.serves(Family::of(*ip));
+    let served: Selected = selected
+        .iter()
+        .map(|(pod, ips)| (pod.clone(), ips.iter().copied().filter(serves).collect::<Vec<_>>()))
+        .filter(|(_, ips)| !ips.is_empty())
+        .collect();
+    let deployment = deployment::build(&gateway.object, &resolved, settings);
+    let config = config::build(&gateway.object, &resolved, objects, &served);
+    Ok(Wanted { resolved, deployment, config })
+}
+
+/// What is to be done for one gateway. A spec that is wrong changes nothing but the status.
+#[must_use]
+pub fn plan(input: &Input<'_>) -> Plan {
+    let gateway = &input.gateway.object;
+    let name = names::deployment(gateway);
+    let wanted = wanted(input.objects, input.gateway, &input.selected, input.settings);
+    let live = input.deployments.iter().find(|d| d.metadata.name.as_deref() == Some(&name)).copied();
+    let mut plan = Plan::default();
+    let attachment = wanted.as_ref().map_or("", |wanted| &wanted.resolved.attachment);
+    let pods = workload::pods(input.pods, attachment);
+    let mut unwritable = None;
+    let mut applied = false;
+    if let Ok(wanted) = &wanted {
+        match &wanted.config {
+            Ok(config) => {
+                let same = input.config.is_some_and(|live| covers(&json!(live), config));
+                plan.config = (!same).then(|| config.clone());
+                plan.touch = touch(config, input.pods);
+            }
+            Err(reason) => unwritable = Some(reason.as_str()),
+        }
+        applied = live.is_some_and(|live| is_applied(live, &wanted.deployment));
+        // Its Pods cannot start without the configuration.
+        if !applied && (wanted.config.is_ok() || input.config.is_some()) {
+            plan.deployment = Some(wanted.deployment.clone());
+        }
+        plan.remove = input.deployments.iter().filter_map(|d| d.metadata.name.clone()).filter(|d| *d != name).collect();
+    }
+    let replicas = gateway.spec.replicas.unwrap_or(1);
+    let mut not_served: Vec<(String, String)> = not_served(&gateway.spec, Reader::Controller)
+        .into_iter()
+        .map(|(field, meaning)| (field.to_owned(), meaning.to_owned()))
+        .collect();
+    let unknown = unknown_fields(&VEG_SPEC, &json!(gateway.spec), "spec");
+    not_served.extend(unknown.into_iter().map(|field| (field, "is no known field".to_owned())));
+    let status = status::build(&Facts {
+        gateway,
+        errors: wanted.as_ref().err(),
+        not_served: &not_served,
+        lost: &input.lost,
+        unwritable,
+        pods: &pods,
+        rolled_out: applied && live.is_some_and(|live| rolled_out(live, replicas)),
+        deployment: live.and_then(|live| live.metadata.name.as_deref()),
+        now: input.now,
+    });
+    plan.events = events(gateway.status.as_ref(), &status);
+    if !says(gateway.status.as_ref(), &status) {
+        plan.status = Some(status);
+    }
+    plan
+}
+
+/// Whether a Deployment is the one that is wanted. The hash notices a field that is gone, the comparison a hand's edit.
+fn is_applied(live: &Deployment, wanted: &Value) -> bool {
+    let hash = live.metadata.annotations.as_ref().and_then(|annotations| annotations.get(deployment::APPLIED));
+    let ours = wanted["metadata"]["annotations"][deployment::APPLIED].as_str();
+    let mut wanted = wanted.clone();
+    // The API server writes quantities in its own way.
+    if let Some(container) = wanted.pointer_mut("/spec/template/spec/containers/0").and_then(Value::as_object_mut) {
+        container.remove("resources");
+    }
+    hash.map(String::as_str) == ours && covers(&json!(live), &wanted)
+}
+
+/// Whether every field of `wanted` is in `live`; more may be, the API server's defaults for one.
+fn covers(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(name, wanted)| match live.get(name) {
+            Some(live) => covers(live, wanted),
+            None => is_empty(wanted),
+        }),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| covers(live, wanted))
+        }
+        _ => live == wanted,
+    }
+}
+
+/// What the API server does not store.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.values().all(is_empty),
+        _ => false,
+    }
+}
+
+/// Pods that have not been told of this configuration.
+fn touch(config: &Value, pods: &[&Pod]) -> Vec<(String, String)> {
+    let hash = config["metadata"]["annotations"][config::CONFIG_ANNOTATION].as_str().unwrap_or_default();
+    let told = |pod: &Pod| {
+        let annotations = pod.metadata.annotations.as_ref();
+        annotations.and_then(|annotations| annotations.get(config::CONFIG_ANNOTATION)).is_some_and(|told| told == hash)
+    };
+    let living = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none() && !told(pod));
+    let mut touch: Vec<_> = living.filter_map(|pod| Some((pod.metadata.name.clone()?, hash.to_owned()))).collect();
+    touch.sort();
+    touch
+}
+
+/// Whether a status says all that the new one says; others' conditions may be in it.
+fn says(old: Option<&VpcEgressGatewayStatus>, new: &VpcEgressGatewayStatus) -> bool {
+    let Some(old) = old else { return false };
+    let ours = |condition: &&Condition| new.conditions.iter().any(|new| new.type_ == condition.type_);
+    let mut old = old.clone();
+    let mut conditions: Vec<Condition> = old.conditions.iter().filter(ours).cloned().collect();
+    conditions.sort_by_key(|condition| new.conditions.iter().position(|new| new.type_ == condition.type_));
+    old.conditions = conditions;
+    old == VpcEgressGatewayStatus { other: old.other.clone(), ..new.clone() }
+}
+
+/// A condition that changed its status or reason is told of.
+fn events(old: Option<&VpcEgressGatewayStatus>, new: &VpcEgressGatewayStatus) -> Vec<Event> {
+    let before = |kind: &str| old.and_then(|old| old.conditions.iter().find(|condition| condition.type_ == kind));
+    let changed = |condition: &&Condition| match before(&condition.type_) {
+        Some(old) => (&old.status, &old.reason) != (&condition.status, &condition.reason),
+        // That nothing is wrong from the start is no news.
+        None => condition.type_ == status::kind::READY || condition.status == "False",
+    };
+    let event = |condition: &Condition| Event {
+        warning: condition.status == "False" && condition.reason != "Processing",
+        reason: condition.reason.clone(),
+        note: if condition.message.is_empty() { condition.type_.clone() } else { condition.message.clone() },
+    };
+    new.conditions.iter().filter(changed).map(event).collect()
+}

@@ -1,0 +1,51 @@
+//! `egress-agent render`: the objects of gateways in files, without any cluster.
+
+use serde_json::{Value, json};
+
+use super::{Settings, plan::wanted, select::Index};
+use crate::spec::{Objects, Problem, SpecErrors};
+
+/// A List of what the controller would write for every VpcEgressGateway, and what is worth knowing.
+pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Problem>), SpecErrors> {
+    let mut index = Index::default();
+    for namespace in objects.namespaces.values() {
+        index.namespace(&namespace.object);
+    }
+    for pod in objects.pods.values() {
+        index.pod(&pod.object);
+    }
+    for gateway in objects.gateways.values() {
+        index.gateway(&gateway.object);
+    }
+    let (mut items, mut warnings, mut errors) = (Vec::new(), objects.warnings.clone(), Vec::new());
+    for (key, gateway) in &objects.gateways {
+        match wanted(objects, gateway, &index.selected(key), settings) {
+            Ok(wanted) => {
+                warnings.extend(wanted.resolved.warnings);
+                match wanted.config {
+                    Ok(config) => items.push(config),
+                    Err(reason) => errors.push(problem(key, "spec.selectors", reason)),
+                }
+                items.push(wanted.deployment);
+            }
+            Err(wrong) => errors.extend(wrong.0),
+        }
+    }
+    if objects.gateways.is_empty() {
+        errors.push(Problem {
+            origin: None,
+            object: None,
+            field: None,
+            reason: "the files hold no VpcEgressGateway (kubeovn.io/v1); give one with --file".to_owned(),
+        });
+    }
+    if errors.is_empty() {
+        Ok((json!({"apiVersion": "v1", "kind": "List", "items": items}), warnings))
+    } else {
+        Err(SpecErrors(errors))
+    }
+}
+
+fn problem(gateway: &str, field: &str, reason: String) -> Problem {
+    Problem { origin: None, object: Some(format!("VpcEgressGateway {gateway}")), field: Some(field.to_owned()), reason }
+}

@@ -1,0 +1,356 @@
+//! What is written, and when nothing is.
+
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Pod},
+};
+use serde_json::{Value, json};
+
+use super::{objects, text};
+use crate::{
+    controller::{Input, Plan, Settings, plan, select::Index},
+    k8s::api::VpcEgressGateway,
+    spec::Objects,
+};
+
+const NOW: &str = "2026-11-27T01:00:00Z";
+const LATER: &str = "2026-11-27T02:00:00Z";
+
+/// A cluster with one gateway, as far as the controller looks at it.
+struct World {
+    objects: Objects,
+    deployments: Vec<Deployment>,
+    config: Option<ConfigMap>,
+    pods: Vec<Pod>,
+    index: Index,
+}
+
+impl World {
+    /// Seed 000's gateway, with one change of its spec.
+    fn new(edit: impl Fn(&mut Value)) -> Self {
+        let input = text("01-seed000-single/input.yaml");
+        let mut gateway = crate::spec::manifest::values(&input).unwrap().remove(0);
+        gateway["metadata"]["uid"] = json!("u-1");
+        gateway["metadata"]["generation"] = json!(1);
+        edit(&mut gateway);
+        let objects = objects(&[&text("base.yaml"), &gateway.to_string()]);
+        let mut world =
+            Self { objects, deployments: Vec::new(), config: None, pods: Vec::new(), index: Index::default() };
+        world.index.gateway(&world.gateway().clone());
+        world
+    }
+
+    fn gateway(&self) -> &VpcEgressGateway {
+        &self.objects.gateways["default/gateway1"].object
+    }
+
+    fn gateway_mut(&mut self) -> &mut VpcEgressGateway {
+        &mut self.objects.gateways.get_mut("default/gateway1").unwrap().object
+    }
+
+    fn plan(&self, now: &str) -> Plan {
+        let settings = Settings::default();
+        plan(&Input {
+            objects: &self.objects,
+            gateway: &self.objects.gateways["default/gateway1"],
+            selected: self.index.selected("default/gateway1"),
+            lost: self.index.lost("default/gateway1"),
+            deployments: &self.deployments.iter().collect::<Vec<_>>(),
+            config: self.config.as_ref(),
+            pods: &self.pods.iter().collect::<Vec<_>>(),
+            settings: &settings,
+            now,
+        })
+    }
+
+    /// Writes everything, as the API server and its controllers would.
+    fn apply(&mut self, now: &str) -> Plan {
+        let plan = self.plan(now);
+        if let Some(config) = &plan.config {
+            self.config = Some(serde_json::from_value(config.clone()).unwrap());
+        }
+        if let Some(deployment) = &plan.deployment {
+            let mut deployment: Deployment = serde_json::from_value(deployment.clone()).unwrap();
+            let replicas = deployment.spec.as_ref().unwrap().replicas.unwrap();
+            deployment.metadata.generation = Some(1);
+            deployment.status = serde_json::from_value(json!({
+                "observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas,
+            }))
+            .unwrap();
+            self.deployments.retain(|old| old.metadata.name != deployment.metadata.name);
+            self.deployments.push(deployment);
+        }
+        self.deployments.retain(|deployment| !plan.remove.contains(deployment.metadata.name.as_ref().unwrap()));
+        for (pod, hash) in &plan.touch {
+            let pod = self.pods.iter_mut().find(|p| p.metadata.name.as_ref() == Some(pod)).unwrap();
+            pod.metadata.annotations.as_mut().unwrap().insert("egress-ebpf.dev/config".to_owned(), hash.clone());
+        }
+        if let Some(status) = &plan.status {
+            self.gateway_mut().status = Some(status.clone());
+        }
+        plan
+    }
+
+    /// Applies until nothing is left to do.
+    fn settle(&mut self, now: &str) {
+        for _ in 0..4 {
+            if self.apply(now) == Plan::default() {
+                return;
+            }
+        }
+        panic!("does not settle: {:?}", self.plan(now));
+    }
+
+    fn ready(&self) -> (&str, &str, String) {
+        let status = self.gateway().status.as_ref().unwrap();
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        (&status.phase, &ready.reason, ready.message.clone())
+    }
+
+    fn condition(&self, kind: &str) -> (String, String, String) {
+        let status = self.gateway().status.as_ref().unwrap();
+        let found = status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+        (found.status.clone(), found.reason.clone(), found.message.clone())
+    }
+}
+
+fn gateway_pod(name: &str, ip: &str, external: &str, node: &str) -> Pod {
+    let networks = json!([{"name": "kube-ovn", "ips": [ip]}, {"name": "default/eth1", "ips": [external]}]).to_string();
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "default", "name": name, "annotations": {"k8s.v1.cni.cncf.io/network-status": networks}},
+        "spec": {"nodeName": node, "containers": []},
+        "status": {
+            "phase": "Running",
+            "podIPs": [{"ip": ip}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }))
+    .unwrap()
+}
+
+fn client(name: &str) -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"namespace": "ns1", "name": name},
+        "status": {"phase": "Running", "podIPs": [{"ip": "10.17.0.9"}]},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn from_nothing_to_completed_and_then_nothing_is_written() {
+    let mut world = World::new(|_| {});
+    let first = world.apply(NOW);
+    assert!(first.config.is_some() && first.deployment.is_some() && first.ovn.is_empty());
+    let owner = json!([{"apiVersion": "kubeovn.io/v1", "kind": "VpcEgressGateway", "name": "gateway1", "uid": "u-1"}]);
+    assert_eq!(first.deployment.unwrap()["metadata"]["ownerReferences"], owner);
+    assert_eq!(first.config.unwrap()["metadata"]["ownerReferences"], owner);
+    assert_eq!((world.ready().0, world.ready().1), ("Processing", "Processing"));
+    assert_eq!(first.events.len(), 1);
+    world.apply(NOW);
+    assert_eq!(world.ready().2, "Waiting for Deployment gateway1 to be ready");
+    world.pods.push(gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2"));
+    let told = world.apply(LATER);
+    assert_eq!(told.touch.len(), 1);
+    assert_eq!(told.events.iter().map(|event| event.reason.as_str()).collect::<Vec<_>>(), ["ReconcileSuccess"]);
+    let status = world.gateway().status.clone().unwrap();
+    assert_eq!((status.ready, status.phase.as_str(), status.replicas), (true, "Completed", Some(1)));
+    assert_eq!(
+        (status.internal_ips, status.external_ips),
+        (vec!["10.16.0.7".to_owned()], vec!["172.17.0.11".to_owned()])
+    );
+    assert_eq!(status.label_selector, "app=vpc-egress-gateway,ovn.kubernetes.io/vpc-egress-gateway=gateway1");
+    assert_eq!(status.workload.unwrap().nodes, ["node2"]);
+    let ready = status.conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert_eq!((ready.observed_generation, ready.last_transition_time.as_str()), (Some(1), LATER));
+    let valid = status.conditions.iter().find(|c| c.type_ == "Validated").unwrap();
+    assert_eq!(valid.last_transition_time, NOW);
+    assert_eq!(world.plan("2026-11-28T00:00:00Z"), Plan::default());
+}
+
+#[test]
+fn the_order_of_pods_does_not_matter() {
+    let mut world = World::new(|gateway| gateway["spec"]["replicas"] = json!(2));
+    world.pods = vec![
+        gateway_pod("x", "10.16.0.10", "172.17.0.11", "node1"),
+        gateway_pod("y", "10.16.0.9", "172.17.0.12", "node2"),
+    ];
+    world.settle(NOW);
+    assert_eq!(world.gateway().status.as_ref().unwrap().internal_ips, ["10.16.0.9", "10.16.0.10"]);
+    assert_eq!(world.gateway().status.as_ref().unwrap().external_ips, ["172.17.0.12", "172.17.0.11"]);
+    world.pods.reverse();
+    assert_eq!(world.plan(LATER), Plan::default());
+}
+
+#[test]
+fn what_running_gateways_take_over_makes_no_new_pods() {
+    let mut world = World::new(|_| {});
+    world.pods.push(gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2"));
+    world.settle(NOW);
+    let edits: [fn(&mut Value); 6] = [
+        |spec| spec["policies"][1]["ipBlocks"] = json!(["10.18.0.0/16", "10.19.0.0/16"]),
+        |spec| spec["policies"][1]["snat"] = json!(true),
+        |spec| spec["selectors"][0] = json!({"podSelector": {"matchLabels": {"a": "b"}}}),
+        |spec| spec["policies"] = json!([{"snat": true, "subnets": ["ovn-default"]}]),
+        |spec| spec["bfd"] = json!({"enabled": false, "minTX": 5}),
+        |spec| spec["trafficPolicy"] = json!("Local"),
+    ];
+    for (i, edit) in edits.iter().enumerate() {
+        let other = World::new(|gateway| edit(&mut gateway["spec"]));
+        let mut edited = World { objects: other.objects, ..World::new(|_| {}) };
+        edited.deployments.clone_from(&world.deployments);
+        edited.config.clone_from(&world.config);
+        edited.pods.clone_from(&world.pods);
+        let plan = edited.plan(LATER);
+        assert_eq!(plan.deployment, None, "edit {i}");
+        assert!(i > 3 || i == 2 || plan.config.is_some() && plan.touch.len() == 1, "edit {i}");
+    }
+    // And a Pod that comes.
+    world.index.pod(&client("c"));
+    let plan = world.plan(LATER);
+    assert!(plan.deployment.is_none() && plan.config.is_some() && plan.touch.len() == 1);
+    assert!(plan.config.unwrap()["data"]["pods.json"].as_str().unwrap().contains("10.17.0.9"));
+}
+
+#[test]
+fn replicas_0_stays_0() {
+    let mut world = World::new(|gateway| gateway["spec"]["replicas"] = json!(0));
+    let plan = world.apply(NOW);
+    assert_eq!(plan.deployment.unwrap()["spec"]["replicas"], 0);
+    world.settle(NOW);
+    assert_eq!((world.ready().0, world.ready().1), ("Completed", "ReconcileSuccess"));
+    assert_eq!(world.gateway().status.as_ref().unwrap().replicas, Some(0));
+}
+
+#[test]
+fn a_mistake_names_its_field_and_leaves_what_runs() {
+    let mut world = World::new(|_| {});
+    world.pods.push(gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2"));
+    world.settle(NOW);
+    world.gateway_mut().spec.policies[1].ip_blocks = vec!["10.18.0.0/33".to_owned(), "fd00::/64".to_owned()];
+    world.gateway_mut().metadata.generation = Some(2);
+    let plan = world.apply(LATER);
+    assert!(plan.deployment.is_none() && plan.config.is_none() && plan.remove.is_empty() && plan.touch.is_empty());
+    let (status, reason, message) = world.condition("Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "ReconcileWorkloadFailed"));
+    assert!(message.contains("spec.policies[1].ipBlocks[0]: \"10.18.0.0/33\" is no CIDR"), "{message}");
+    assert!(message.contains("spec.policies[1].ipBlocks[1]: fd00::/64 is IPv6, a family with no gateway"), "{message}");
+    assert!(message.ends_with("; the last valid state is kept"), "{message}");
+    assert_eq!(world.condition("Validated").1, "InvalidSpec");
+    assert_eq!(plan.events.iter().filter(|event| event.warning).count(), 2);
+    assert!(!world.gateway().status.as_ref().unwrap().internal_ips.is_empty() || world.ready().0 == "Processing");
+    assert_eq!(world.plan("2026-11-28T00:00:00Z"), Plan::default());
+}
+
+#[test]
+fn bfd_without_a_port_has_kube_ovns_reason_and_recovers() {
+    let mut world = World::new(|gateway| gateway["spec"]["bfd"] = json!({"enabled": true}));
+    world.settle(NOW);
+    assert_eq!(world.condition("Validated").1, "VpcBfdPortNotEnabled");
+    let vpc = &mut world.objects.vpcs.get_mut("ovn-cluster").unwrap().object;
+    vpc.spec.bfd_port = Some(serde_json::from_value(json!({"enabled": true, "ip": "10.255.255.255"})).unwrap());
+    world.pods.push(gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2"));
+    world.settle(LATER);
+    assert_eq!(world.condition("Validated").0, "True");
+    assert_eq!(world.condition("FullyServed").2, "not served yet: spec.bfd: OVN's probes are not answered");
+    assert_eq!(world.ready().0, "Completed");
+}
+
+#[test]
+fn pods_that_failed_do_not_count_and_those_that_wait_are_named() {
+    let mut world = World::new(|_| {});
+    let mut failed = gateway_pod("gateway1-f", "10.16.0.6", "172.17.0.12", "node1");
+    failed.status.as_mut().unwrap().phase = Some("Failed".to_owned());
+    world.pods = vec![failed, gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2")];
+    world.settle(NOW);
+    assert_eq!(world.ready().0, "Completed");
+    world.pods[1].metadata.annotations.as_mut().unwrap().remove("k8s.v1.cni.cncf.io/network-status");
+    world.settle(LATER);
+    let (phase, reason, message) = world.ready();
+    assert_eq!((phase, reason), ("Processing", "WorkloadNetworkNotReady"));
+    assert!(message.contains("Pod gateway1-a has no address of network default/eth1"), "{message}");
+}
+
+#[test]
+fn a_deployment_that_is_gone_or_edited_is_made_again() {
+    let mut world = World::new(|_| {});
+    world.settle(NOW);
+    let mut edited = world.deployments[0].clone();
+    edited.spec.as_mut().unwrap().replicas = Some(3);
+    world.deployments = vec![edited];
+    assert!(world.plan(LATER).deployment.is_some());
+    world.deployments.clear();
+    assert!(world.plan(LATER).deployment.is_some());
+}
+
+/// The API server stores defaults and quantities in its own form; that is no difference.
+#[test]
+fn what_the_api_server_adds_is_no_difference() {
+    let mut world = World::new(|_| {});
+    world.settle(NOW);
+    let mut stored = serde_json::to_value(&world.deployments[0]).unwrap();
+    stored["spec"]["revisionHistoryLimit"] = json!(10);
+    stored["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("1");
+    let container = stored.pointer_mut("/spec/template/spec/containers/0").unwrap();
+    container["terminationMessagePath"] = json!("/dev/termination-log");
+    container["livenessProbe"]["successThreshold"] = json!(1);
+    container["resources"]["limits"]["memory"] = json!("0.25Gi");
+    container["env"][0]["valueFrom"]["fieldRef"]["apiVersion"] = json!("v1");
+    world.deployments = vec![serde_json::from_value(stored).unwrap()];
+    assert_eq!(world.plan(LATER), Plan::default());
+}
+
+#[test]
+fn another_prefix_leaves_no_second_deployment() {
+    let mut world = World::new(|gateway| gateway["spec"]["prefix"] = json!("a-"));
+    world.settle(NOW);
+    world.gateway_mut().spec.prefix.clear();
+    let plan = world.apply(LATER);
+    assert_eq!(plan.remove, ["a-gateway1"]);
+    assert_eq!(plan.deployment.unwrap()["metadata"]["name"], "gateway1");
+}
+
+#[test]
+fn who_lost_a_pod_is_told() {
+    let mut world = World::new(|_| {});
+    let mut older = world.gateway().clone();
+    older.metadata.name = Some("gateway0".to_owned());
+    world.index.gateway(&older);
+    world.index.pod(&client("c"));
+    world.settle(NOW);
+    let (status, reason, message) = world.condition("SelectorsEffective");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "PodsSelectedByOther"));
+    assert_eq!(message, "Pod ns1/c leaves by VpcEgressGateway default/gateway0, which selects it, too, and is older");
+    assert!(world.config.as_ref().unwrap().data.as_ref().unwrap()["pods.json"].contains("\"items\":[]"));
+    world.index.without_gateway("default/gateway0");
+    world.settle(LATER);
+    assert_eq!(world.condition("SelectorsEffective").0, "True");
+}
+
+#[test]
+fn more_pods_than_a_config_map_holds() {
+    let mut world = World::new(|_| {});
+    world.settle(NOW);
+    for i in 0..12_000 {
+        let mut pod = client(&format!("client-with-a-rather-long-name-{i}"));
+        pod.status.as_mut().unwrap().pod_ips =
+            serde_json::from_value(json!([{"ip": format!("10.17.{}.{}", i / 250, i % 250)}])).unwrap();
+        world.index.pod(&pod);
+    }
+    let plan = world.apply(LATER);
+    assert!(plan.config.is_none() && plan.deployment.is_none());
+    let (_, reason, message) = world.condition("SelectorsEffective");
+    assert!(reason == "TooManyPods" && message.starts_with("12000 Pods are selected"), "{message}");
+}
+
+#[test]
+fn memory_is_what_the_flow_table_needs() {
+    let limit = |edit: fn(&mut Value)| {
+        let plan = World::new(edit).plan(NOW);
+        let resources = plan.deployment.unwrap().pointer("/spec/template/spec/containers/0/resources").unwrap().clone();
+        resources["limits"]["memory"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(limit(|_| {}), "256Mi");
+    assert_eq!(limit(|gateway| gateway["spec"]["resources"] = json!({"limits": {"cpu": 1}})), "180Mi");
+    assert_eq!(limit(|gateway| gateway["spec"]["resources"] = json!({"requests": {"memory": "1Gi"}})), "1024Mi");
+    assert_eq!(limit(|gateway| drop(gateway["spec"].as_object_mut().unwrap().remove("resources"))), "180Mi");
+}
