@@ -113,7 +113,7 @@ pub struct VpcEgressGatewaySpec {
     pub bfd: Option<Bfd>,
     /// CIDRs and Subnets that leave by this gateway.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("maxItems" = 256))]
+    #[schemars(extend("maxItems" = 128))]
     pub policies: Vec<Policy>,
     /// Terms of a node affinity, of which one must hold.
     #[serde(skip_serializing_if = "Vec::is_empty")]
