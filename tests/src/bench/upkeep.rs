@@ -1,13 +1,14 @@
 //! What a large table costs beside its packets: memory, and the agent's time.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsRawFd;
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use aya::maps::MapData;
+use aya::maps::MapInfo;
+use aya::programs::ProgramInfo;
 use nix::time::ClockId;
 use serde_json::Value;
 
@@ -15,7 +16,7 @@ use super::Plan;
 use super::packets::{SMALL, flows, load, turn};
 use super::peers::{Bed, End, Peer, UNLIMITED, drop_on_arrival, network};
 use super::series::{Goal, Measure, Unit};
-use crate::gateway::{Agent, table};
+use crate::gateway::{Agent, pins, table};
 use crate::generator::Cpu;
 use crate::traffic::PATIENCE;
 use crate::{Family, Lab};
@@ -44,8 +45,7 @@ pub(super) fn upkeep(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
 
 /// What the kernel accounts for our maps, by flow that there is room for.
 fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
-    let folder = table::map(bed.lab, "CONFIG")?;
-    let folder = folder.parent().context("the maps' folder")?;
+    let maps = maps(bed)?;
     let mut measures = Vec::new();
     for (family, other) in [("IPv4", '6'), ("IPv6", '4')] {
         let goal = Goal { against: None, must: 248.0, aim: 232.0, at_most: true };
@@ -53,17 +53,12 @@ fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
         let name = format!("memory per {family} flow, all maps, room for {} flows", plan.table);
         let mut measure = Measure::new(&name, Unit::Bytes, goal);
         let (mut all, mut tables, mut others) = (0, 0, Vec::new());
-        for entry in fs::read_dir(folder).context("the maps' folder")? {
-            let path = entry?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).context("a map's name")?;
-            if !name.ends_with(other) {
-                let bytes = locked(&path)?;
-                all += bytes;
-                if name.starts_with("FLOWS") {
-                    tables += bytes;
-                } else {
-                    others.push((bytes, name.to_owned()));
-                }
+        for (name, bytes) in maps.iter().filter(|(name, _)| !name.ends_with(other)) {
+            all += bytes;
+            if name.starts_with("FLOWS") {
+                tables += bytes;
+            } else {
+                others.push((*bytes, name.clone()));
             }
         }
         measure.add(Peer::Ours, all as f64 / f64::from(plan.table));
@@ -85,10 +80,23 @@ fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     Ok(measures)
 }
 
-fn locked(pin: &Path) -> Result<u64> {
-    let map = MapData::from_pin(pin).with_context(|| format!("open {}", pin.display()))?;
-    let descriptor = std::os::fd::AsFd::as_fd(map.fd()).as_raw_fd();
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}")).context("fdinfo of a map")?;
+/// Every map that a program of ours uses, with the bytes that the kernel accounts for it.
+fn maps(bed: &Bed<'_>) -> Result<BTreeMap<String, u64>> {
+    let mut found = BTreeMap::new();
+    for program in ["egw_out", "egw_in", "egw_guard", "expire", "import"] {
+        let program = ProgramInfo::from_pin(pins(bed.lab)?.join("progs").join(program))?;
+        for id in program.map_ids()?.context("the kernel does not tell a program's maps")? {
+            let map = MapInfo::from_id(id)?;
+            found.insert(map.name_as_str().unwrap_or_default().to_owned(), locked(&map)?);
+        }
+    }
+    Ok(found)
+}
+
+fn locked(map: &MapInfo) -> Result<u64> {
+    let map = map.fd()?;
+    let text =
+        fs::read_to_string(format!("/proc/self/fdinfo/{}", map.as_fd().as_raw_fd())).context("fdinfo of a map")?;
     let line = text.lines().find_map(|line| line.strip_prefix("memlock:")).context("no memlock in fdinfo")?;
     line.trim().parse().with_context(|| format!("memlock {line}"))
 }
