@@ -150,6 +150,10 @@ pub(crate) static QUOTE: PerCpuArray<[u64; QUOTE_WORDS], 1> = PerCpuArray::new()
 #[btf_map]
 pub(crate) static ANSWERED: PerCpuArray<u64, 2> = PerCpuArray::new();
 
+/// What [`crate::store::Now::glance`] knows of the kernel's clocks.
+#[btf_map]
+pub(crate) static CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
+
 const PACKET_WORDS: usize = 12;
 const QUOTE_WORDS: usize = 10;
 
@@ -168,6 +172,15 @@ pub(crate) static TALLY: PerCpuArray<Tally, 2> = PerCpuArray::new();
 /// Records for the agent. The value type is `()`: libbpf refuses ring buffers with one.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
+
+/// Value of `CLOCK`.
+#[repr(C)]
+pub(crate) struct Clock {
+    /// How far `CLOCK_BOOTTIME` was ahead of `CLOCK_MONOTONIC_COARSE`.
+    pub(crate) ahead: u64,
+    /// When they were compared, by the latter.
+    pub(crate) compared: u64,
+}
 
 /// Value of `IMPORT4` and `IMPORT6`.
 #[repr(C)]

@@ -2,7 +2,10 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::{bindings::BPF_NOEXIST, helpers::bpf_ktime_get_boot_ns};
+use aya_ebpf::{
+    bindings::BPF_NOEXIST,
+    helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns},
+};
 use egress_common::{
     abi::{
         config::Config,
@@ -21,7 +24,11 @@ use egress_common::{
     verdict::Counter,
 };
 
-use crate::{alloc::Allocate, atomic, broken, count, events, ledger, maps::Maps};
+use crate::{
+    alloc::Allocate,
+    atomic, broken, count, events, ledger,
+    maps::{CLOCK, Maps},
+};
 
 /// `-EEXIST`, from an insert.
 pub(crate) const EXISTS: i32 = -17;
@@ -35,13 +42,46 @@ pub(crate) struct Now {
     pub(crate) s: u32,
 }
 
+const SECOND: u64 = 1_000_000_000;
+
+/// Of kernels with the slowest clock (`CONFIG_HZ` 100).
+const LONGEST_TICK: u64 = 10_000_000;
+
 impl Now {
     /// Reads the clock.
     #[inline(always)]
     pub(crate) fn read(config: &Config) -> Self {
         // SAFETY: the helper has no preconditions.
-        let ns = unsafe { bpf_ktime_get_boot_ns() }.wrapping_add(config.clock_offset_ns);
-        Self { ns, s: (ns / 1_000_000_000) as u32 }
+        Self::at(unsafe { bpf_ktime_get_boot_ns() }, config)
+    }
+
+    /// The same, up to a tick of the kernel's clock (at most 10 ms) ahead: reading the counter of the machine takes longer than
+    /// anything else that a packet of a flow needs, so it is read once a second and the kernel's last tick otherwise. A tick
+    /// that came late (a virtual machine that stood still) is a lead of that much, for a second at most: `last_seen` and the
+    /// cache of next hops, which it is for, take that.
+    #[inline(always)]
+    pub(crate) fn glance(config: &Config) -> Self {
+        let Some(clock) = CLOCK.get_ptr_mut(0) else { return Self::read(config) };
+        // SAFETY: the slot belongs to this CPU.
+        let clock = unsafe { &mut *clock };
+        // SAFETY: the helper has no preconditions.
+        let tick = unsafe { bpf_ktime_get_coarse_ns() };
+        if tick.wrapping_sub(clock.compared) >= SECOND {
+            // SAFETY: the helper has no preconditions.
+            let ahead = unsafe { bpf_ktime_get_boot_ns() }.wrapping_sub(tick);
+            // The farther of those within a tick; another one if the machine has slept.
+            if clock.ahead.wrapping_sub(ahead) > LONGEST_TICK {
+                clock.ahead = ahead;
+            }
+            clock.compared = tick;
+        }
+        Self::at(tick.wrapping_add(clock.ahead), config)
+    }
+
+    #[inline(always)]
+    const fn at(boot: u64, config: &Config) -> Self {
+        let ns = boot.wrapping_add(config.clock_offset_ns);
+        Self { ns, s: (ns / SECOND) as u32 }
     }
 }
 

@@ -90,7 +90,7 @@ unsafe fn arrive<F: Maps>(skb: Skb, slot: *mut Parsed<F>) -> Result<Arrived<&'st
                 slot.write(packet);
                 &*slot
             };
-            Ok(Arrived { packet, config, now: Now::read(config) })
+            Ok(Arrived { packet, config, now: Now::glance(config) })
         }
         Err(reason) => Err(count::drop(reason)),
     }
