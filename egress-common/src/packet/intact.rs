@@ -18,11 +18,12 @@ pub trait Intact: Family {
 impl Intact for V4 {
     #[inline(always)]
     fn intact<P: Packet>(packet: &P, plain: bool) -> bool {
-        // Words, and a sum that five of them cannot overflow: bytes and carries one by one took three times as many instructions.
-        let Ok(head) = packet.read::<[u32; 5]>(ETHERNET) else { return false };
-        let wide: u64 = head.iter().map(|word| u64::from(*word)).sum();
-        let mut sum = fold_add(wide as u32, (wide >> 32) as u32);
-        let words = u32::from(head[0].to_ne_bytes()[0] & 0xf);
+        let Ok(head) = packet.read::<[u8; 20]>(ETHERNET) else { return false };
+        let mut sum = 0;
+        for word in head.as_chunks::<4>().0 {
+            sum = fold_add(sum, u32::from_ne_bytes(*word));
+        }
+        let words = u32::from(head[0] & 0xf);
         for i in 5..15 {
             if plain || i >= words {
                 break;

@@ -30,8 +30,6 @@ unsafe impl Plain for u16 {}
 unsafe impl Plain for u32 {}
 // SAFETY: an array of bytes.
 unsafe impl<const N: usize> Plain for [u8; N] {}
-// SAFETY: as above.
-unsafe impl<const N: usize> Plain for [u32; N] {}
 
 /// The packet could not be read or changed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
