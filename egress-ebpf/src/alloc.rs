@@ -65,7 +65,7 @@ macro_rules! family {
                 let (there, gone) = unsafe { (&(*wanted)[0], (&(*wanted)[2], &(*wanted)[3])) };
                 reply.dport = there.dport;
                 if gone.1.dir == IN {
-                    ledger::ending::<Self>(gone.0, gone.1, why::RECLAIMED, true, now);
+                    ledger::ending::<Self>(gone.0, gone.1, why::RECLAIMED, true);
                 }
                 (insert(found >> TRIES_BITS), found & ((1 << TRIES_BITS) - 1))
             }

@@ -22,21 +22,21 @@ use crate::{
 
 /// No port was free. Rare by itself: the destination is not searched again for a while.
 #[inline(always)]
-pub(crate) fn exhausted<F: Tell>(key: &FlowKey<F::Addr>, now: Now) {
-    F::tell(key, None, u32::from(kind::EXHAUSTED), now);
+pub(crate) fn exhausted<F: Tell>(key: &FlowKey<F::Addr>) {
+    F::tell(key, None, u32::from(kind::EXHAUSTED));
 }
 
 /// A source was refused because it has many flows. Whoever calls this sees to it that it is rare.
 #[inline(always)]
-pub(crate) fn limited<F: Tell>(key: &FlowKey<F::Addr>, now: Now) {
-    F::tell(key, None, u32::from(kind::LIMITED), now);
+pub(crate) fn limited<F: Tell>(key: &FlowKey<F::Addr>) {
+    F::tell(key, None, u32::from(kind::LIMITED));
 }
 
 /// A flow began.
 #[inline(always)]
-pub(crate) fn started<F: Tell>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, now: Now) {
+pub(crate) fn started<F: Tell>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
     if wanted() {
-        F::tell(key, Some(reply), u32::from(kind::FLOW_START), now);
+        F::tell(key, Some(reply), u32::from(kind::FLOW_START));
     }
 }
 
@@ -64,10 +64,10 @@ pub(crate) fn note<F: Maps>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, pa
 
 /// A flow ends or has just ended, `why` is one of [`egress_common::abi::event::why`]; `packet` as for [`note`].
 #[inline(always)]
-pub(crate) fn ended<F: Tell>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, packet: bool, now: Now) {
+pub(crate) fn ended<F: Tell>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, packet: bool) {
     if wanted() {
         let kind = u32::from(kind::FLOW_END) | u32::from(why) << WHY | u32::from(packet) << PACKET;
-        F::tell(key, Some(reply), kind, now);
+        F::tell(key, Some(reply), kind);
     }
 }
 
@@ -85,16 +85,16 @@ const PACKET: u32 = 24;
 /// A family with its out-of-line function that tells of a packet or flow.
 pub(crate) trait Tell: Family {
     /// Tells; `reply` is the flow's reply key where there is a flow.
-    fn tell(key: &FlowKey<Self::Addr>, reply: Option<&FlowKey<Self::Addr>>, kind: u32, now: Now);
+    fn tell(key: &FlowKey<Self::Addr>, reply: Option<&FlowKey<Self::Addr>>, kind: u32);
 }
 
 macro_rules! family {
     ($family:ty, $tell:ident) => {
         impl Tell for $family {
             #[inline(always)]
-            fn tell(key: &FlowKey<Self::Addr>, reply: Option<&FlowKey<Self::Addr>>, kind: u32, now: Now) {
+            fn tell(key: &FlowKey<Self::Addr>, reply: Option<&FlowKey<Self::Addr>>, kind: u32) {
                 let reply = reply.map_or(core::ptr::null_mut(), |reply| core::ptr::from_ref(reply).cast_mut());
-                $tell(core::ptr::from_ref(key).cast_mut(), reply, kind, now.ns);
+                $tell(core::ptr::from_ref(key).cast_mut(), reply, kind);
             }
         }
 
@@ -105,9 +105,8 @@ macro_rules! family {
             key: *mut FlowKey<<$family as Family>::Addr>,
             reply: *mut FlowKey<<$family as Family>::Addr>,
             kind: u32,
-            ns: u64,
         ) -> u32 {
-            tell::<$family>(key, reply, kind, ns)
+            tell::<$family>(key, reply, kind)
         }
     };
 }
@@ -116,10 +115,10 @@ family!(V4, tell4);
 family!(V6, tell6);
 
 #[inline(always)]
-fn tell<F: Family>(key: *mut FlowKey<F::Addr>, reply: *mut FlowKey<F::Addr>, kind: u32, ns: u64) -> u32 {
+fn tell<F: Family>(key: *mut FlowKey<F::Addr>, reply: *mut FlowKey<F::Addr>, kind: u32) -> u32 {
     // SAFETY: the verifier holds callers of a global function to valid pointers or null.
     let (Some(key), Some(config)) = (unsafe { key.as_ref() }, config()) else { return 0 };
-    let now = Now { ns, s: (ns / 1_000_000_000) as u32 };
+    let now = Now::read(config);
     let Some(event) = reserve(config, kind as u16, now) else { return 0 };
     // SAFETY: as above; the record is ours until it is submitted.
     unsafe {

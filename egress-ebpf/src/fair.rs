@@ -158,7 +158,7 @@ fn decide<F: Maps>(first: u32) -> Admission {
         return Admission::Open;
     }
     let account = Account::new(&config.port_key, key, &reply.daddr);
-    let now = Now::read(config);
+    let now = Now::glance(config);
     let pace = || first == 0 || paced::<F>(&key.saddr, config.source_rate, now);
     let admission = admit(config, key, &account, &Used::<F>(PhantomData), pace);
     if admission == Admission::Closed {
@@ -211,7 +211,7 @@ fn remember<F: Maps>(admission: Admission) -> u32 {
     let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return 0 };
     // SAFETY: the slot belongs to this CPU.
     let [reply, key, ..] = unsafe { &*wanted };
-    let now = Now::read(config);
+    let now = Now::glance(config);
     let mut memory = FlowKey { dport: 0, ..*reply };
     match admission {
         Admission::Open => {
@@ -247,7 +247,7 @@ fn remember<F: Maps>(admission: Admission) -> u32 {
 /// Where there is stack for it.
 #[inline(always)]
 fn tell_limited<F: Fair>() {
-    let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return };
+    let Some(wanted) = F::wanted() else { return };
     // SAFETY: the slot belongs to this CPU.
-    events::limited::<F>(unsafe { &(*wanted)[1] }, Now::read(config));
+    events::limited::<F>(unsafe { &(*wanted)[1] });
 }

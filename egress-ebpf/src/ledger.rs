@@ -5,24 +5,24 @@ use egress_common::{
     verdict::Counter,
 };
 
-use crate::{count, events, fair::Fair, store::Now};
+use crate::{count, events, fair::Fair};
 
 /// Both halves are in the table.
 #[inline(always)]
-pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, now: Now) {
+pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
     count::shared(Counter::FlowsCreated);
     F::account(key, reply, 1);
-    events::started::<F>(key, reply, now);
+    events::started::<F>(key, reply);
 }
 
 /// Both halves are marked as dying and still in the table, or were just removed; `why` is one of
 /// [`egress_common::abi::event::why`]. What they carried was noted by [`events::note`], `packet` is as there.
 #[inline(always)]
-pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, packet: bool, now: Now) {
+pub(crate) fn ending<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8, packet: bool) {
     // On a packet's way it was counted where it was removed: there the last bytes of stack are taken.
     if !packet {
         count::shared(if why == RECLAIMED { Counter::FlowsReclaimed } else { Counter::FlowsRemoved });
     }
     F::account(key, reply, -1);
-    events::ended::<F>(key, reply, why, packet, now);
+    events::ended::<F>(key, reply, why, packet);
 }

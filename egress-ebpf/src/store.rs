@@ -298,7 +298,7 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn begun(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
-        ledger::begun::<F>(key, reply, self.now);
+        ledger::begun::<F>(key, reply);
     }
 
     #[inline(always)]
@@ -306,7 +306,7 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
         // Packets end flows in the depth only.
         events::note::<F>(key, reply, self.deep);
         if !self.deep {
-            ledger::ending::<F>(key, reply, why, false, self.now);
+            ledger::ending::<F>(key, reply, why, false);
         } else if let Some(wanted) = F::wanted() {
             // SAFETY: the slot belongs to this CPU. The other key stands beside it already, see `reclaim`.
             unsafe { (*wanted)[3] = *reply };

@@ -101,7 +101,7 @@ unsafe fn arrive<F: Maps>(skb: Skb, slot: *mut Parsed<F>) -> Result<Arrived<&'st
 fn resume<F: Maps>() -> Result<Arrived<&'static mut Parsed<F>>, i32> {
     let (Some(config), Some(packet)) = (config(), F::packet()) else { return Err(count::drop(Drop::NotConfigured)) };
     // SAFETY: `read` wrote it, and it belongs to this CPU until the program ends.
-    Ok(Arrived { packet: unsafe { &mut *packet }, config, now: Now::read(config) })
+    Ok(Arrived { packet: unsafe { &mut *packet }, config, now: Now::glance(config) })
 }
 
 /// Whether a packet from a Pod that belongs to no flow is to be passed on: another table, or the kernel's NAT, may know its

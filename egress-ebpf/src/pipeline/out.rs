@@ -138,7 +138,7 @@ pub(crate) fn open<F: Stack>(_skb: Skb) -> i32 {
         Err(refused) => {
             count::add(Counter::PortTries, u64::from(refused.tries));
             if refused.reason == Drop::PortsExhausted && refused.spent {
-                events::exhausted::<F>(&key, now);
+                events::exhausted::<F>(&key);
             }
             count::drop(refused.reason)
         }

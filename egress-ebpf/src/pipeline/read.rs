@@ -18,19 +18,24 @@ use crate::{
 #[inline(always)]
 pub(crate) fn read<F: Stack>(skb: Skb) -> i32 {
     let Some(slot) = F::packet() else { return count::drop(Drop::NotConfigured) };
-    if !F::intact(&Copied(skb), false) {
-        return count::drop(Drop::Malformed);
-    }
-    match F::deep(&Copied(skb)) {
-        Ok(packet) => {
-            // SAFETY: the slot belongs to this CPU and has room for it.
-            let packet = unsafe {
-                slot.write(packet);
-                &*slot
-            };
-            if matches!(packet.kind, Kind::Error) { quote(skb, packet) } else { READ }
-        }
-        Err(reason) => count::drop(reason),
+    let packet = match parse::<F>(skb) {
+        // SAFETY: the slot belongs to this CPU and has room for it.
+        Ok(packet) => unsafe {
+            slot.write(packet);
+            &*slot
+        },
+        Err(reason) => return count::drop(reason),
+    };
+    if matches!(packet.kind, Kind::Error) { quote(skb, packet) } else { READ }
+}
+
+/// What is plain needs no copies, and was found intact on its way here.
+#[inline(always)]
+fn parse<F: Stack>(skb: Skb) -> Result<Parsed<F>, Drop> {
+    match F::parse(&skb) {
+        Ok(packet) if !matches!(packet.kind, Kind::Deep) => Ok(packet),
+        _ if !F::intact(&Copied(skb), false) => Err(Drop::Malformed),
+        _ => F::deep(&Copied(skb)),
     }
 }
 
