@@ -1,7 +1,10 @@
 //! Counting, and the verdicts that TC understands.
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, TC_ACT_UNSPEC};
-use egress_common::verdict::{COUNTERS as COUNTER_COUNT, Counter, DROPS as DROP_COUNT, Drop};
+use egress_common::{
+    nat::rewrite::End,
+    verdict::{COUNTERS as COUNTER_COUNT, Counter, DROPS as DROP_COUNT, Drop},
+};
 
 use crate::{
     atomic,
@@ -16,6 +19,26 @@ pub(crate) fn add(counter: Counter, amount: u64) {
         if index < COUNTER_COUNT {
             // SAFETY: `Counters` is one u64 per counter in the enum's order; the slot belongs to this CPU.
             unsafe { *totals.cast::<u64>().add(index) += amount };
+        }
+    }
+}
+
+/// Counts a translated packet of so many bytes.
+#[inline(always)]
+pub(crate) fn translated(end: End, bytes: u32, by_xdp: bool) {
+    let (packets, sum) = match end {
+        End::Source => (Counter::OutPackets, Counter::OutBytes),
+        End::Destination => (Counter::InPackets, Counter::InBytes),
+    };
+    if let Some(totals) = COUNTERS.get_ptr_mut(0) {
+        let totals = totals.cast::<u64>();
+        // SAFETY: as above; the enum's numbers are below the number of counters.
+        unsafe {
+            *totals.add(packets as usize) += 1;
+            *totals.add(sum as usize) += u64::from(bytes);
+            if by_xdp {
+                *totals.add(Counter::XdpPackets as usize) += 1;
+            }
         }
     }
 }

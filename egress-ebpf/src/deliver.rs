@@ -22,10 +22,20 @@ pub(crate) struct Macs {
 // SAFETY: bytes only.
 unsafe impl Plain for Macs {}
 
+/// Writes both addresses of the Ethernet header for a next hop, as three words.
+#[inline(always)]
+pub(crate) fn macs<P: Packet, A>(packet: &mut P, hop: &Hop<A>) -> Result<(), Failed> {
+    // SAFETY: they stand one behind the other, aligned to words, as is asserted where `Hop` is.
+    let [a, b, c] = unsafe { *(&raw const hop.dmac).cast::<[u32; 3]>() };
+    packet.write(0, a)?;
+    packet.write(4, b)?;
+    packet.write(8, c)
+}
+
 /// Into the namespace of the interface's peer.
 #[inline(always)]
 pub(crate) fn peer<A>(skb: &mut Skb, hop: &Hop<A>, oif: u32) -> Result<i32, Failed> {
-    skb.write(0, Macs { to: hop.dmac, from: hop.smac })?;
+    macs(skb, hop)?;
     // SAFETY: the helper only notes the target.
     Ok(unsafe { bpf_redirect_peer(oif, 0) } as i32)
 }

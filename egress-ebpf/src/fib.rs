@@ -8,7 +8,7 @@ use egress_common::{
     abi::{
         config::Config,
         family::{Address, Family, V4, V6},
-        hop::{BELIEVED_NS, Hop, flags},
+        hop::{Hop, flags},
     },
     delivery::NextHop,
     nat::rewrite::End,
@@ -78,7 +78,7 @@ pub(crate) fn next_hop<F: Ask>(
     // SAFETY: the slot belongs to this CPU, and programs on one CPU do not interrupt each other here.
     let slot = unsafe { &mut *hop };
     let same = slot.dst == *dst && slot.iif == leg.iif;
-    if same && now.ns.wrapping_sub(slot.asked_ns) < BELIEVED_NS {
+    if same && slot.believed(now.ns) {
         return Ok(hop);
     }
     if !same {
@@ -108,14 +108,13 @@ pub(crate) fn next_hop<F: Ask>(
 pub(crate) fn known<F: Maps>(dst: &F::Addr, iif: u32, now: Now) -> Option<&'static Hop<F::Addr>> {
     // SAFETY: the slot belongs to this CPU, and programs on one CPU do not interrupt each other here.
     let slot = unsafe { &*F::hop(dst)? };
-    let believed = now.ns.wrapping_sub(slot.asked_ns) < BELIEVED_NS;
-    (slot.dst == *dst && slot.iif == iif && believed).then_some(slot)
+    (slot.dst.lanes() == dst.lanes() && slot.iif == iif && slot.believed(now.ns)).then_some(slot)
 }
 
 /// What delivery needs to know of a hop.
 #[inline(always)]
 pub(crate) fn facts<A: Address>(hop: &Hop<A>, now: Now) -> NextHop {
-    NextHop { flags: hop.flags, mtu: hop.mtu, unprobed_ns: now.ns.wrapping_sub(hop.probed_ns) }
+    NextHop { flags: hop.flags, mtu: hop.mtu, unprobed_ns: now.ns.saturating_sub(hop.probed_ns) }
 }
 
 #[inline(always)]

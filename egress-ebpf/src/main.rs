@@ -34,6 +34,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use ctx::{skb::Skb, xdp::Frame};
+use egress_common::nat::rewrite::End;
 
 /// Logs a verdict where the object was built with the feature `debug-log`: for a lab, not for traffic.
 macro_rules! said {
@@ -65,13 +66,13 @@ pub fn egw_guard(ctx: TcContext) -> i32 {
 /// Packets from the Pods, before there is an skb.
 #[xdp]
 pub fn egw_xdp_out(ctx: XdpContext) -> u32 {
-    pipeline::express::out(Frame::new(ctx.ctx))
+    pipeline::express::run(Frame::new(ctx.ctx), End::Source)
 }
 
 /// Packets from the external network, before there is an skb.
 #[xdp]
 pub fn egw_xdp_in(ctx: XdpContext) -> u32 {
-    pipeline::express::inward(Frame::new(ctx.ctx))
+    pipeline::express::run(Frame::new(ctx.ctx), End::Destination)
 }
 
 /// Removes the flows whose keys are the packet's payload.

@@ -11,6 +11,7 @@ use egress_common::{
         config::Config,
         family::Family,
         flow::{FlowKey, FlowValue, IN, Word, seen},
+        hop::TICK_NS,
     },
     conntrack::{
         removal::{self, Outcome, Why},
@@ -44,9 +45,6 @@ pub(crate) struct Now {
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Of kernels with the slowest clock (`CONFIG_HZ` 100).
-const LONGEST_TICK: u64 = 10_000_000;
-
 impl Now {
     /// Reads the clock.
     #[inline(always)]
@@ -70,7 +68,7 @@ impl Now {
             // SAFETY: the helper has no preconditions.
             let ahead = unsafe { bpf_ktime_get_boot_ns() }.wrapping_sub(tick);
             // The farther of those within a tick; another one if the machine has slept.
-            if clock.ahead.wrapping_sub(ahead) > LONGEST_TICK {
+            if clock.ahead.wrapping_sub(ahead) > TICK_NS {
                 clock.ahead = ahead;
             }
             clock.compared = tick;

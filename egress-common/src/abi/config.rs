@@ -61,6 +61,17 @@ pub struct Timeouts {
     pub other: u32,
 }
 
+/// A MAC, and two bytes of padding: it is read as one word.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac(pub [u8; 8]);
+
+impl From<[u8; 6]> for Mac {
+    fn from([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        Self([a, b, c, d, e, f, 0, 0])
+    }
+}
+
 /// One slot of `CONFIG`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -107,12 +118,8 @@ pub struct Config {
     pub source_flows: u32,
     /// Most new flows per second of one source while they are; 0: no limit.
     pub source_rate: u32,
-    /// MAC of the internal interface; XDP does not see whom the kernel takes a frame to be for.
-    pub internal_mac: [u8; 6],
-    /// MAC of the external interface.
-    pub external_mac: [u8; 6],
     /// Explicit padding.
-    pub pad2: [u32; 2],
+    pub pad2: u32,
     /// `/proc/sys/kernel/random/boot_id` as its 16 bytes.
     pub boot_id: [u8; 16],
     /// Used entries of `egress4`.
@@ -131,6 +138,10 @@ pub struct Config {
     pub egress4: [[u8; 4]; MAX_EGRESS],
     /// IPv6 egress addresses.
     pub egress6: [[u8; 16]; MAX_EGRESS],
+    /// MAC of the internal interface; XDP does not see whom the kernel takes a frame to be for.
+    pub internal_mac: Mac,
+    /// MAC of the external interface.
+    pub external_mac: Mac,
 }
 
 impl Config {
@@ -166,9 +177,7 @@ impl Config {
         fair_from: 100,
         source_flows: 0,
         source_rate: 0,
-        internal_mac: [0; 6],
-        external_mac: [0; 6],
-        pad2: [0; 2],
+        pad2: 0,
         boot_id: [0; 16],
         egress4_len: 0,
         egress6_len: 0,
@@ -178,15 +187,14 @@ impl Config {
         external_gateway6: [0; 16],
         egress4: [[0; 4]; MAX_EGRESS],
         egress6: [[0; 16]; MAX_EGRESS],
+        internal_mac: Mac([0; 8]),
+        external_mac: Mac([0; 8]),
     };
 }
 
 const NOVEL: usize = if cfg!(feature = "layout-next") { 16 } else { 0 };
-const _: () = assert!(size_of::<Config>() == NOVEL + 32 + 8 * 4 + 32 + 8 + 32 + 24 + 40 + 20 * MAX_EGRESS);
+const _: () = assert!(size_of::<Config>() == NOVEL + 32 + 8 * 4 + 32 + 8 + 32 + 8 + 40 + 20 * MAX_EGRESS + 16);
 const _: () = assert!(size_of::<Config>().is_multiple_of(8), "no hidden padding at the end");
-
-// The programs read them as words.
-const _: () = assert!(core::mem::offset_of!(Config, internal_mac).is_multiple_of(2));
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,7 @@
 //! The flow table: two entries per flow, one for each direction, each holding the whole rewrite of that direction.
 
+use core::{marker::PhantomData, mem::MaybeUninit, ops::Deref};
+
 use super::family::{Address, Family, V4, V6};
 
 /// Direction of a key: inside tuple, as a Pod sends it.
@@ -27,6 +29,43 @@ pub struct FlowKey<A> {
     pub dir: u8,
     /// Reserved for several gateways in one table; 0.
     pub zone: u16,
+}
+
+/// A key put together in words. The kernel hashes and compares whole words: where they were written in halves just before, it has
+/// to wait for them.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct WideKey<A>([MaybeUninit<u64>; 5], PhantomData<A>);
+
+impl<A: Address> WideKey<A> {
+    /// The key with these fields.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(key: &FlowKey<A>) -> Self {
+        let ports = u32::from(key.sport) | u32::from(key.dport) << 16;
+        let rest = u32::from(key.proto) | u32::from(key.dir) << 8 | u32::from(key.zone) << 16;
+        let last = (u64::from(ports) | u64::from(rest) << 32).to_le();
+        let (src, dst) = (key.saddr.lanes(), key.daddr.lanes());
+        let mut words = [MaybeUninit::uninit(); 5];
+        if size_of::<A>() == 4 {
+            let both = if cfg!(target_endian = "little") { src.0 | dst.0 << 32 } else { src.0 << 32 | dst.0 };
+            words[0].write(both);
+            words[1].write(last);
+        } else {
+            words = [src.0, src.1, dst.0, dst.1, last].map(MaybeUninit::new);
+        }
+        Self(words, PhantomData)
+    }
+}
+
+impl<A> Deref for WideKey<A> {
+    type Target = FlowKey<A>;
+
+    #[inline(always)]
+    fn deref(&self) -> &FlowKey<A> {
+        // SAFETY: as many of these bytes as a key has were written, at a stricter alignment; none of it is padding.
+        unsafe { &*self.0.as_ptr().cast() }
+    }
 }
 
 /// Port and state of one direction; changed as one 32-bit word, so that it can be compared and swapped.

@@ -65,10 +65,8 @@ pub fn rewrite<F: Family, P: Packet>(packet: &mut P, to: &Rewrite<F>) -> Result<
     let addr_diff = address::<F, P>(packet, to.end, &to.old_addr, &to.new_addr, to.ttl)?;
     match layout {
         Layout::Ports(sum) | Layout::Id(sum) => {
-            if sum.pseudo {
-                packet.sum_addr(sum, addr_diff, F::V6)?;
-            }
-            packet.sum_port(sum, to.old_port.to_be(), to.new_port.to_be())
+            let (old, new) = (to.old_port.to_be(), to.new_port.to_be());
+            if sum.pseudo { packet.sum_end(sum, addr_diff, F::V6, old, new) } else { packet.sum_port(sum, old, new) }
         }
         Layout::Crc(at) => {
             uncovered::<F, P>(packet, addr_diff);

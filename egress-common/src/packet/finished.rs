@@ -5,7 +5,7 @@
 
 use super::{
     Packet,
-    csum::{fold, fold_add},
+    csum::is_zero,
     header::proto,
     parse::Parsed,
     transport::{Layout, layout},
@@ -30,17 +30,12 @@ pub fn finished<F: Family, P: Packet>(packet: &P, parsed: &Parsed<F>) -> bool {
     if udp && (field == 0 || TUNNELS.contains(&parsed.dport)) {
         return false;
     }
-    let rest = fold_add(pseudo(parsed), u32::from(!field));
-    // A sum of what is not all zero never folds to 0: both are the same number if it is the other zero.
-    fold(rest) != u16::MAX
-}
-
-/// Sum over the pseudo header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1).
-#[inline(always)]
-fn pseudo<F: Family>(parsed: &Parsed<F>) -> u32 {
-    let of = |addr: &F::Addr| F::Addr::ZERO.csum_diff(addr);
-    let length = parsed.l4_len().to_be();
-    fold_add(fold_add(of(&parsed.src), of(&parsed.dst)), fold_add(length, u32::from(parsed.proto).to_be()))
+    let of = |addr: &F::Addr| u64::from(F::Addr::ZERO.csum_diff(addr));
+    let length = u64::from(parsed.l4_len().to_be());
+    // The pseudo header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1).
+    let pseudo = of(&parsed.src) + of(&parsed.dst) + length + u64::from(u32::from(parsed.proto).to_be());
+    // The same number as the field's, be it the other zero.
+    !is_zero(pseudo + u64::from(!field))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::{
     Packet,
-    csum::{fold, fold_add},
+    csum::{fold, fold_add, is_zero},
     header::ETHERNET,
 };
 use crate::abi::family::{Family, V4, V6};
@@ -19,13 +19,15 @@ impl Intact for V4 {
     #[inline(always)]
     fn intact<P: Packet>(packet: &P, plain: bool) -> bool {
         let Ok(head) = packet.read::<[u8; 20]>(ETHERNET) else { return false };
-        let mut sum = 0;
-        for word in head.as_chunks::<4>().0 {
-            sum = fold_add(sum, u32::from_ne_bytes(*word));
+        let words = head.as_chunks::<4>().0;
+        if plain {
+            // The version is not 0.
+            return is_zero(words.iter().fold(0, |sum, word| sum + u64::from(u32::from_ne_bytes(*word))));
         }
+        let mut sum = words.iter().fold(0, |sum, word| fold_add(sum, u32::from_ne_bytes(*word)));
         let words = u32::from(head[0] & 0xf);
         for i in 5..15 {
-            if plain || i >= words {
+            if i >= words {
                 break;
             }
             let Ok(word) = packet.read::<u32>(ETHERNET + i * 4) else { return false };

@@ -28,6 +28,8 @@ unsafe impl Plain for u8 {}
 unsafe impl Plain for u16 {}
 // SAFETY: primitives.
 unsafe impl Plain for u32 {}
+// SAFETY: primitives.
+unsafe impl Plain for u64 {}
 // SAFETY: an array of bytes.
 unsafe impl<const N: usize> Plain for [u8; N] {}
 
@@ -62,6 +64,11 @@ pub trait Packet {
     fn sum_addr(&mut self, sum: L4Sum, diff: u32, v6: bool) -> Result<(), Failed>;
     /// Takes a change of a 16-bit field of the L4 header (big-endian values) into the sum.
     fn sum_port(&mut self, sum: L4Sum, from: u16, to: u16) -> Result<(), Failed>;
+    /// Both in one.
+    fn sum_end(&mut self, sum: L4Sum, diff: u32, v6: bool, from: u16, to: u16) -> Result<(), Failed> {
+        self.sum_addr(sum, diff, v6)?;
+        self.sum_port(sum, from, to)
+    }
     /// Takes a change of words that the checksum at `at` covers into it.
     fn sum_covered(&mut self, at: u32, diff: u32) -> Result<(), Failed>;
     /// Words changed that no Internet checksum in the packet makes up for (IPv6 hop limit, an IPv6 address or a port that none

@@ -2,7 +2,10 @@
 //! arithmetic alone, for nobody keeps a sum over the frame.
 
 use aya_ebpf::bindings::xdp_md;
-use egress_common::packet::{Failed, L4Sum, Packet, Plain, csum, header::ETHERTYPE_AT};
+use egress_common::{
+    abi::config::Mac,
+    packet::{Failed, L4Sum, Packet, Plain, csum, header::ETHERTYPE_AT},
+};
 
 /// A frame in one piece.
 #[derive(Clone, Copy)]
@@ -16,23 +19,17 @@ impl Frame {
         Self { raw }
     }
 
-    #[inline(always)]
-    pub(crate) const fn raw(self) -> *mut xdp_md {
-        self.raw
-    }
-
     /// EtherType as a native number read from the wire; 0 if there is none.
     #[inline(always)]
     pub(crate) fn ethertype(self) -> u16 {
         self.read::<u16>(ETHERTYPE_AT).unwrap_or(0)
     }
 
-    /// Whether the frame was sent to this MAC.
+    /// Whether the frame was sent to this MAC, of which the first six bytes count.
     #[inline(always)]
-    pub(crate) fn is_to(self, mac: &[u8; 6]) -> bool {
-        let Ok(words) = self.read::<Half>(0) else { return false };
-        // SAFETY: six bytes, at an even place in their map.
-        words.0 == unsafe { *core::ptr::from_ref(mac).cast::<[u16; 3]>() }
+    pub(crate) fn is_to(self, mac: &Mac) -> bool {
+        let Ok(words) = self.read::<u64>(0) else { return false };
+        words << 16 == u64::from_ne_bytes(mac.0) << 16
     }
 
     #[inline(always)]
@@ -59,14 +56,6 @@ impl Frame {
         self.write(at, csum::mend(field, udp, diff))
     }
 }
-
-/// A MAC as words.
-#[repr(transparent)]
-#[derive(Clone, Copy)]
-struct Half([u16; 3]);
-
-// SAFETY: words only.
-unsafe impl Plain for Half {}
 
 impl Packet for Frame {
     #[inline(always)]
@@ -107,6 +96,13 @@ impl Packet for Frame {
     #[inline(always)]
     fn sum_port(&mut self, sum: L4Sum, from: u16, to: u16) -> Result<(), Failed> {
         self.sum(sum.at, sum.udp, csum::diff(u32::from(from), u32::from(to)))
+    }
+
+    #[inline(always)]
+    fn sum_end(&mut self, sum: L4Sum, diff: u32, _v6: bool, from: u16, to: u16) -> Result<(), Failed> {
+        let addr = if crate::broken::CHECKSUM { 0 } else { diff };
+        let port = csum::diff(u32::from(from), u32::from(to));
+        self.sum(sum.at, sum.udp, csum::fold_add(addr, port))
     }
 
     #[inline(always)]

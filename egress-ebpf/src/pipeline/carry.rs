@@ -5,7 +5,7 @@ use core::mem::MaybeUninit;
 use egress_common::{
     abi::{
         config::Config,
-        flow::{IN, OUT, seen},
+        flow::{IN, OUT, WideKey, seen},
         fragment::fate,
         hop::Hop,
     },
@@ -16,7 +16,7 @@ use egress_common::{
         header::proto,
         parse::{Kind, Parsed, l4_at},
     },
-    verdict::{Counter, Drop},
+    verdict::Drop,
 };
 
 use super::{
@@ -118,7 +118,7 @@ pub(super) fn entry<F: Stack>(packet: &Parsed<F>, end: End, now: Now) -> Option<
         Kind::Answer => matches!(end, End::Destination),
         _ => false,
     };
-    if has_flow { Entry::<F>::touch(&packet.key(dir(end)), packet.seen, now.s) } else { None }
+    if has_flow { Entry::<F>::touch(&WideKey::new(&packet.key(dir(end))), packet.seen, now.s) } else { None }
 }
 
 /// Where the protocol's header is, if the packet has it.
@@ -178,7 +178,8 @@ fn translated<F: Stack, P: Packet>(
     if rewrite(&mut packet, &to).is_err() {
         return count::drop(Drop::Rewrite);
     }
-    counted(parsed, end, entry);
+    entry.count(parsed.len);
+    count::translated(end, parsed.len, false);
     send::<F>(skb, hop, leg, way, now)
 }
 
@@ -207,16 +208,4 @@ pub(super) fn translation<F: Stack>(
         new_port: entry.nat.1,
         ttl: lower_ttl.then_some(parsed.ttl),
     }
-}
-
-/// Counts a packet that is sent.
-#[inline(always)]
-pub(super) fn counted<F: Stack>(parsed: &Parsed<F>, end: End, entry: &Entry<F>) {
-    let (packets, bytes) = match end {
-        End::Source => (Counter::OutPackets, Counter::OutBytes),
-        End::Destination => (Counter::InPackets, Counter::InBytes),
-    };
-    entry.count(parsed.len);
-    count::add(packets, 1);
-    count::add(bytes, u64::from(parsed.len));
 }

@@ -36,6 +36,18 @@ fn keys() {
     assert_eq!(places!(FlowKey6), [0, 16, 32, 34, 36, 37, 38]);
 }
 
+/// A key in words is the key.
+#[test]
+fn wide_keys() {
+    use crate::abi::flow::WideKey;
+    let v4 =
+        FlowKey { saddr: [1, 2, 3, 4], daddr: [5, 6, 7, 8], sport: 0x1234, dport: 443, proto: 6, dir: 1, zone: 0x0908 };
+    assert_eq!(*WideKey::new(&v4), v4);
+    let [saddr, daddr] = [0, 16].map(|from| core::array::from_fn::<u8, 16, _>(|at| from + at as u8));
+    let v6 = FlowKey { saddr, daddr, sport: 0x1234, dport: 443, proto: 17, dir: 0, zone: 0x0908 };
+    assert_eq!(*WideKey::new(&v6), v6);
+}
+
 #[test]
 fn values() {
     assert_eq!((size_of::<FlowValue<V4>>(), size_of::<FlowValue<V6>>()), (32, 48));
@@ -102,6 +114,7 @@ fn config_and_order() {
         (96, 98, 100)
     );
     assert_eq!((offset_of!(Config, egress4), offset_of!(Config, egress6)), (184, 184 + 4 * MAX_EGRESS));
+    assert_eq!(offset_of!(Config, internal_mac), 184 + 20 * MAX_EGRESS, "read as one word of eight bytes");
     assert_eq!((size_of::<Head>(), offset_of!(Head, keys)), (16, 2));
 }
 
