@@ -114,3 +114,41 @@ impl<'lab> Program<'lab> {
         Ok(Ran { verdict: Verdict::of(result.return_value), frame: out })
     }
 }
+
+/// What an XDP program said of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum XdpVerdict {
+    /// `XDP_PASS`: the kernel goes on with it.
+    Pass,
+    /// `XDP_REDIRECT`.
+    Redirect,
+    /// Any other number.
+    Other(u32),
+}
+
+/// A pinned XDP program. Its type is another, but a run needs the descriptor only, and aya does not let one name what its own
+/// type is opened with.
+#[derive(Debug)]
+pub struct XdpProgram(SchedClassifier);
+
+impl XdpProgram {
+    /// Opens the pin.
+    pub fn open(pin: &Path) -> Result<Self> {
+        let program = SchedClassifier::from_pin(pin);
+        Ok(Self(program.with_context(|| format!("open {}", pin.display()))?))
+    }
+
+    /// Runs it once on an Ethernet frame; the frame as the program left it.
+    pub fn run(&self, frame: &[u8]) -> Result<(XdpVerdict, Vec<u8>)> {
+        let mut out = vec![0; ROOM];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = self.0.test_run(options).context("run the XDP program")?;
+        out.truncate(result.data_size_out as usize);
+        let verdict = match result.return_value {
+            2 => XdpVerdict::Pass,
+            4 => XdpVerdict::Redirect,
+            other => XdpVerdict::Other(other),
+        };
+        Ok((verdict, out))
+    }
+}

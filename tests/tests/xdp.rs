@@ -1,17 +1,18 @@
 //! `datapath: xdp`: what XDP carries, what it hands on, and that nothing is lost between it and TC.
 
 mod carried;
+mod handed_on;
 mod life;
 mod neighbours;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use egress_common::verdict::Counter;
-use egress_tests::gateway::AgentOptions;
+use egress_tests::gateway::{Agent, AgentOptions};
 use egress_tests::lab::names::{EXTERNAL_PORT, INTERNAL_PORT};
 use egress_tests::system::switch_gro;
 use egress_tests::{Lab, eventually};
 
-use crate::rig::{CLUSTER, FOLLOW, Files, GATEWAY, config};
+use crate::rig::{CLUSTER, FOLLOW, Files, GATEWAY, config, text};
 use crate::wire::counter;
 
 /// The sample with a profile that says this of the datapath.
@@ -23,7 +24,7 @@ fn with_datapath(datapath: &str) -> String {
 }
 
 /// An agent that is to use XDP, with a gateway Pod's capabilities.
-fn options(lab: &Lab) -> Result<AgentOptions> {
+pub(crate) fn options(lab: &Lab) -> Result<AgentOptions> {
     Ok(Files::write(lab, CLUSTER, &with_datapath("xdp"))?.options().as_pod())
 }
 
@@ -42,6 +43,14 @@ fn sends(lab: &Lab, bits: u32) -> Result<()> {
 fn share(lab: &Lab) -> Result<(u64, u64)> {
     let all = counter(lab, Counter::OutPackets)? + counter(lab, Counter::InPackets)?;
     Ok((counter(lab, Counter::XdpPackets)?, all))
+}
+
+/// What `doctor` says under this name.
+fn told(lab: &Lab, name: &str) -> Result<String> {
+    let report = Agent::query(lab, "doctor")?;
+    let checks = report["checks"].as_array().context("no checks")?;
+    let found = checks.iter().find(|it| text(it, "name") == name);
+    Ok(text(found.with_context(|| format!("doctor says nothing of {name}: {report}"))?, "detail").to_owned())
 }
 
 /// The ids of the XDP programs of the gateway's eth0 and net1; 0 if there is none.

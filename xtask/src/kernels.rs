@@ -42,6 +42,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "forwarding::modes::a_macvlan_gets_neigh_by_itself_and_refuses_peer",
         ],
     ),
+    ("xdp", &["xdp::handed_on::what_xdp_carries_and_what_not", "xdp::neighbours::beside_a_macvlan"]),
     (
         "devices",
         &[
@@ -53,7 +54,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const PROGRAMS: [&str; 5] = ["egw_guard", "egw_in", "egw_out", "expire", "import"];
+const PROGRAMS: [&str; 7] = ["egw_guard", "egw_in", "egw_out", "egw_xdp_in", "egw_xdp_out", "expire", "import"];
 
 /// One kernel's part of the run.
 struct Job {

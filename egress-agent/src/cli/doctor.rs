@@ -11,9 +11,13 @@ use crate::{
         Netlink, Step,
         netfilter::{Netfilter, rules::TABLE},
         observe, prepare, route,
+        xdp::offer,
     },
-    role::{place::Place, status::Status},
-    spec::{desired::Desired, observed::Observed},
+    role::{place::Place, status::Status, xdp},
+    spec::{
+        desired::Desired,
+        observed::{Link, Observed},
+    },
 };
 
 /// The check of what the agent was told.
@@ -119,6 +123,7 @@ async fn examine(place: &Place) -> Result<Vec<Check>> {
     checks.extend(programs(pins, &status, &config, &nl).await?);
     checks.extend(kernel_nat());
     checks.extend(ways(&status.desired, &config, &observed));
+    checks.extend(in_front(pins, &status, &observed));
     let current = prepare::Current::read(&nl, &status.desired, &observed).await?;
     let mut steps = prepare::plan(&status.desired, &observed, &current);
     steps.extend(route::policy_steps(&status.desired, &observed, &current.routes));
@@ -256,6 +261,45 @@ fn ways(desired: &Desired, config: &Config, observed: &Observed) -> Vec<Check> {
             check(name, true, format!("{} by {kind} {}", way(mode), side.interface), "")
         })
         .collect()
+}
+
+/// XDP on each interface: packets pass without it as well, so nothing of it is a fault.
+fn in_front(pins: &Pins, status: &Status, observed: &Observed) -> Vec<Check> {
+    let desired = &status.desired;
+    let mut checks = Vec::new();
+    for spot in xdp::of(desired, observed) {
+        let Some(link) = observed.link(spot.interface) else { continue };
+        let offer = offer(link.index).ok().flatten();
+        let detail = if xdp::wanted(desired) {
+            let runs = match status.xdp_refused.get(spot.interface) {
+                _ if spot.runs(pins) => format!("runs; {}", costs(link)),
+                Some(why) => format!("does not run, TC does all: {why}"),
+                None => "does not run, TC does all".to_owned(),
+            };
+            match xdp::closed(offer, spot.interface, &link.kind, link.index) {
+                Some(closed) => format!("{runs}; TC sends: {closed}"),
+                None => format!("{runs}; it sends into {}", spot.interface),
+            }
+        } else {
+            match offer {
+                Some(offer) if !offer.native => "not asked for; the driver has none".to_owned(),
+                _ => format!("not asked for (datapath: xdp); {}", costs(link)),
+            }
+        };
+        checks.push(check(format!("XDP {}", spot.interface), true, detail, ""));
+    }
+    checks
+}
+
+/// What XDP costs on an interface.
+fn costs(link: &Link) -> &'static str {
+    match link.kind.as_str() {
+        "veth" => {
+            "on a veth it costs the peer its segmentation offload (bulk TCP of this node: 65 to 75 % less), and packets with \
+             unfinished checksums go by TC"
+        }
+        _ => "it costs nothing that is known",
+    }
 }
 
 fn step(step: Step) -> Check {

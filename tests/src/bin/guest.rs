@@ -11,7 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use aya::EbpfLoader;
-use aya::programs::{ProgramError, SchedClassifier};
+use aya::programs::{Program, ProgramError};
 use egress_tests::system::process::keep_only_capabilities;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
@@ -108,10 +108,14 @@ fn programs() -> Result<()> {
     let mut bpf = EbpfLoader::new().load(&object).context("create the maps")?;
     let mut refused = Vec::new();
     for (name, program) in bpf.programs_mut() {
-        let program: &mut SchedClassifier = program.try_into().with_context(|| name.to_owned())?;
-        match program.load() {
-            Ok(()) => {
-                let count = program.info()?.verified_instruction_count().unwrap_or_default();
+        let loaded = match program {
+            Program::SchedClassifier(program) => program.load().and_then(|()| program.info()),
+            Program::Xdp(program) => program.load().and_then(|()| program.info()),
+            _ => bail!("{name} is neither for TC nor for XDP"),
+        };
+        match loaded {
+            Ok(info) => {
+                let count = info.verified_instruction_count().unwrap_or_default();
                 println!("@@ program {name} {count}");
             }
             Err(ProgramError::LoadError { io_error, verifier_log }) => {

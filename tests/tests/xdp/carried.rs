@@ -106,8 +106,8 @@ fn unfinished_packets_are_for_tc() -> Result<()> {
         let now = ensure_counted_once(&lab)?;
         let (xdp, all) = (now.0 - before.0, now.1 - before.1);
         println!("{family:?}: {xdp} of {all} packets by XDP");
-        // ICMP is finished always.
-        ensure!(xdp > 0 && xdp * 20 < all, "{family:?}: {xdp} of {all} packets went by XDP");
+        // A sum may look finished by chance.
+        ensure!(xdp * 20 < all, "{family:?}: {xdp} of {all} packets went by XDP");
     }
     ensure!(drops(&lab)?.is_empty(), "{:?}", drops(&lab)?);
     Ok(())
