@@ -1,5 +1,6 @@
 //! The command line. `flows`, `stats`, `doctor` and `detach` work with and without a running agent.
 
+mod controller;
 mod crd;
 mod detach;
 mod doctor;
@@ -10,6 +11,7 @@ mod render;
 mod stats;
 
 use std::{
+    env,
     io::{self, IsTerminal},
     path::PathBuf,
     process::ExitCode,
@@ -20,7 +22,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::{
     controller::{Compat, IMAGE},
     datapath::attach::Attach,
-    role::gateway,
+    role::{controller::Mode, gateway},
     spec::{Flags, profile::Forward},
 };
 
@@ -45,6 +47,8 @@ enum Command {
     Doctor(Doctor),
     /// Take the programs away and forget all flows
     Detach(Detach),
+    /// Reconcile VpcEgressGateways: the gateways' Deployments, configuration and status; runs in the foreground
+    Controller(Controller),
     /// Print what the controller would write for these manifests, without a cluster
     Render(Render),
     /// Print the CustomResourceDefinitions
@@ -89,6 +93,22 @@ struct Doctor {
 enum Probe {
     Live,
     Ready,
+}
+
+#[derive(Args)]
+struct Controller {
+    /// Who makes the gateways' Deployments [default: observe if there is a Deployment kube-ovn-controller, else managed]
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    /// Image of gateways that name none
+    #[arg(long, default_value = IMAGE)]
+    image: String,
+    /// When gateways' images are pulled: Always, IfNotPresent or Never
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pull_policy: String,
+    /// Namespace of the Lease
+    #[arg(long, default_value_t = env::var("POD_NAMESPACE").unwrap_or_else(|_| "default".to_owned()))]
+    namespace: String,
 }
 
 #[derive(Args)]
@@ -205,6 +225,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args).map(|()| true),
         Command::Doctor(args) => doctor::run(&args),
         Command::Detach(args) => detach::run(&args).map(|()| true),
+        Command::Controller(args) => controller::run(args).map(|()| true),
         Command::Render(args) => render::run(&args).map(|()| true),
         Command::Crd(args) => crd::run(&args).map(|()| true),
     };

@@ -18,6 +18,7 @@ mod plan;
 mod quantity;
 pub mod render;
 pub mod select;
+pub mod state;
 mod status;
 mod workload;
 

@@ -46,6 +46,8 @@ pub struct Input<'a> {
     pub config: Option<&'a ConfigMap>,
     /// Its Pods.
     pub pods: &'a [&'a Pod],
+    /// What the last writes failed by.
+    pub failure: Option<&'a str>,
     /// The controller's settings.
     pub settings: &'a Settings,
     /// RFC 3339.
@@ -165,6 +167,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         lost: &input.lost,
         unwritable,
         pods: &pods,
+        failure: input.failure,
         rolled_out: applied && live.is_some_and(|live| rolled_out(live, replicas)),
         deployment: live.and_then(|live| live.metadata.name.as_deref()),
         now: input.now,

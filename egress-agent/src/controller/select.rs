@@ -77,6 +77,16 @@ impl Index {
         self.lost.get(gateway).cloned().unwrap_or_default()
     }
 
+    /// All Namespaces.
+    pub(super) fn namespaces(&self) -> BTreeSet<String> {
+        self.namespaces.keys().cloned().collect()
+    }
+
+    /// All Pods that may be selected.
+    pub(super) fn pods(&self) -> impl Iterator<Item = String> {
+        self.pods.keys().cloned()
+    }
+
     /// A gateway that came or changed. Selectors that cannot be read leave those before in force.
     pub fn gateway(&mut self, gateway: &VpcEgressGateway) -> Changed {
         let key = key(gateway);

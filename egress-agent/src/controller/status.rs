@@ -32,6 +32,8 @@ pub(super) struct Facts<'a> {
     /// Why the Pods' addresses cannot be given to the gateway.
     pub(super) unwritable: Option<&'a str>,
     pub(super) pods: &'a Pods,
+    /// Why the objects could not be written.
+    pub(super) failure: Option<&'a str>,
     /// Whether the Deployment is as it shall be.
     pub(super) rolled_out: bool,
     /// The Deployment's name, if there is one.
@@ -117,6 +119,9 @@ fn ready(facts: &Facts<'_>, replicas: i64) -> Said {
     if let Some(errors) = facts.errors {
         let running = if facts.deployment.is_some() { "; the last valid state is kept" } else { "" };
         return (false, "ReconcileWorkloadFailed", format!("{}{running}", told(errors)));
+    }
+    if let Some(failure) = facts.failure {
+        return (false, "ReconcileWorkloadFailed", failure.to_owned());
     }
     let Some(deployment) = facts.deployment else {
         return (false, "Processing", format!("Started reconciling VpcEgressGateway {namespace}/{name}"));

@@ -1,6 +1,7 @@
 //! The controller's decisions, without a cluster.
 
 mod cluster;
+mod manifests;
 mod plan;
 mod recorded;
 mod select;

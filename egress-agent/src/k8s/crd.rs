@@ -50,7 +50,7 @@ fn plain(mut crd: Value) -> (String, Value) {
     }
     let name = crd.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     let (plural, group) = name.split_once('.').unwrap_or((name, ""));
-    (format!("{group}_{plural}.yaml"), crd)
+    (format!("{group}/{plural}.yaml"), crd)
 }
 
 /// An `Option` is a field that may be missing; a null would be kept by the API server where it is allowed.
@@ -75,9 +75,10 @@ pub fn yaml(crd: &Value) -> io::Result<String> {
 
 /// Writes every definition into its file of the folder.
 pub fn write(folder: &Path) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
     for (name, crd) in all() {
-        fs::write(folder.join(name), yaml(&crd)?)?;
+        let file = folder.join(name);
+        fs::create_dir_all(file.parent().unwrap_or(folder))?;
+        fs::write(file, yaml(&crd)?)?;
     }
     Ok(())
 }

@@ -2,3 +2,5 @@
 
 pub mod api;
 pub mod crd;
+pub mod watch;
+pub mod write;

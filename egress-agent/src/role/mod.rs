@@ -1,5 +1,6 @@
 //! What the binary does in each of its roles: wiring only.
 
+pub mod controller;
 pub mod files;
 pub mod flow_log;
 pub mod gateway;

@@ -58,6 +58,7 @@ impl World {
             deployments: &self.deployments.iter().collect::<Vec<_>>(),
             config: self.config.as_ref(),
             pods: &self.pods.iter().collect::<Vec<_>>(),
+            failure: None,
             settings: &settings,
             now,
         })

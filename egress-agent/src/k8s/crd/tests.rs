@@ -5,7 +5,7 @@ use kube::core::cel::Validator;
 use super::*;
 
 fn veg() -> Value {
-    all().into_iter().find(|(name, _)| name == "kubeovn.io_vpc-egress-gateways.yaml").unwrap().1
+    all().into_iter().find(|(name, _)| name == "kubeovn.io/vpc-egress-gateways.yaml").unwrap().1
 }
 
 fn spec() -> Value {
@@ -22,9 +22,17 @@ fn files_are_current() {
         names.push(name);
     }
     names.sort();
-    let mut found: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    found.retain(|name| name != "kustomization.yaml");
+    let mut found: Vec<String> = Vec::new();
+    for group in ["egress-ebpf.dev", "kubeovn.io"] {
+        let listed = fs::read_to_string(folder.join(group).join("kustomization.yaml")).unwrap();
+        for entry in fs::read_dir(folder.join(group)).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name != "kustomization.yaml" {
+                assert!(listed.contains(&format!("  - {name}\n")), "{group}: {name} is not in kustomization.yaml");
+                found.push(format!("{group}/{name}"));
+            }
+        }
+    }
     found.sort();
     assert_eq!(found, names);
 }

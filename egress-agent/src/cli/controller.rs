@@ -1,0 +1,17 @@
+//! `egress-agent controller`.
+
+use std::env;
+
+use anyhow::Result;
+
+use super::Controller;
+use crate::{
+    controller::{Compat, Settings},
+    role::controller,
+};
+
+pub(super) fn run(args: Controller) -> Result<()> {
+    let settings = Settings { image: args.image, pull_policy: args.pull_policy, compat: Compat::None };
+    let identity = env::var("POD_NAME").unwrap_or_else(|_| format!("egress-agent-{}", std::process::id()));
+    controller::run(&controller::Options { mode: args.mode, settings, namespace: args.namespace, identity })
+}

@@ -1,0 +1,109 @@
+//! What is in manifests/: rights that are spelled out, and samples that hold.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use super::objects;
+use crate::{
+    controller::{IMAGE, Settings, render::render},
+    spec::manifest::values,
+};
+
+/// Every document below a folder of manifests/.
+fn documents(folder: &str) -> Vec<(String, Value)> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests").join(folder)];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "yaml") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.extend(values(&text).unwrap().into_iter().map(|value| (path.display().to_string(), value)));
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+fn words(rule: &Value, field: &str) -> Vec<String> {
+    rule[field].as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
+}
+
+fn rules() -> Vec<Value> {
+    let roles =
+        documents("").into_iter().filter(|(_, value)| matches!(value["kind"].as_str(), Some("Role" | "ClusterRole")));
+    roles.flat_map(|(_, role)| role["rules"].as_array().unwrap().clone()).collect()
+}
+
+#[test]
+fn rights_are_spelled_out() {
+    const VERBS: [&str; 7] = ["get", "list", "watch", "create", "update", "patch", "delete"];
+    let rules = rules();
+    assert!(rules.len() > 5);
+    for rule in rules {
+        for field in ["apiGroups", "resources", "verbs", "resourceNames"] {
+            assert!(words(&rule, field).iter().all(|word| !word.contains('*')), "{rule}");
+        }
+        assert!(words(&rule, "verbs").iter().all(|verb| VERBS.contains(&verb.as_str())), "{rule}");
+        assert!(words(&rule, "resources").iter().all(|resource| !resource.contains("secret")), "{rule}");
+    }
+}
+
+#[test]
+fn what_is_watched_may_be_watched() {
+    let rules = rules();
+    for (group, resource) in [
+        ("kubeovn.io", "vpc-egress-gateways"),
+        ("kubeovn.io", "vpcs"),
+        ("kubeovn.io", "subnets"),
+        ("kubeovn.io", "ippools"),
+        ("kubeovn.io", "bgp-confs"),
+        ("kubeovn.io", "evpn-confs"),
+        ("egress-ebpf.dev", "egressgatewayprofiles"),
+        ("k8s.cni.cncf.io", "network-attachment-definitions"),
+        ("", "namespaces"),
+        ("", "pods"),
+        ("", "configmaps"),
+        ("apps", "deployments"),
+    ] {
+        let allows = |rule: &&Value| {
+            words(rule, "apiGroups").contains(&group.to_owned())
+                && words(rule, "resources").contains(&resource.to_owned())
+        };
+        let verbs: Vec<String> = rules.iter().filter(allows).flat_map(|rule| words(rule, "verbs")).collect();
+        assert!(["list", "watch"].iter().all(|verb| verbs.iter().any(|v| v == verb)), "{group} {resource}: {verbs:?}");
+    }
+}
+
+#[test]
+fn the_controller_has_no_privileges_and_names_one_image() {
+    let (_, deployment) = documents("base").into_iter().find(|(_, value)| value["kind"] == "Deployment").unwrap();
+    let container = deployment.pointer("/spec/template/spec/containers/0").unwrap();
+    assert_eq!(container["image"], IMAGE);
+    assert_eq!(container.pointer("/env/0/value").unwrap(), IMAGE);
+    assert_eq!(container.pointer("/securityContext/capabilities/drop/0").unwrap(), "ALL");
+    assert_eq!(deployment.pointer("/spec/template/spec/securityContext/runAsNonRoot").unwrap(), true);
+}
+
+#[test]
+fn samples_can_be_rendered() {
+    let read = |name: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/samples").join(name)).unwrap()
+    };
+    for files in [
+        &["cluster.yaml", "gateway1.yaml", "profile.yaml"][..],
+        &["cluster.yaml", "gateway2-dual-stack.yaml"],
+        &["cluster.yaml", "macvlan-gateway1.yaml"],
+        &["cluster.yaml", "macvlan-gateway1.yaml", "vpc1-gateway2-bfd.yaml"],
+    ] {
+        let texts: Vec<String> = files.iter().map(|file| read(file)).collect();
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        if let Err(errors) = render(&objects(&texts), &Settings::default()) {
+            panic!("{files:?}: {errors}");
+        }
+    }
+}

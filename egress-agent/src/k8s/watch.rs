@@ -1,0 +1,115 @@
+//! Watches the API server and brings what changes, in order, to one reader.
+
+use std::collections::BTreeSet;
+
+use futures_util::StreamExt as _;
+use kube::{
+    Api, Client,
+    core::DeserializeGuard,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Event, watcher},
+    },
+};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, warn};
+
+use crate::controller::state::{State, Watched};
+use crate::spec::objects::key;
+
+/// What a watch brings.
+pub enum News {
+    /// Something to do to the state.
+    Change(Box<dyn FnOnce(&mut State) + Send>),
+    /// The first list of a kind is complete.
+    Listed(String),
+}
+
+/// What to watch of a kind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scope {
+    /// Only objects with this label.
+    pub label: Option<&'static str>,
+    /// The cluster may not know the kind.
+    pub optional: bool,
+}
+
+/// Watches all objects of a kind until the reader is gone. An object that cannot be read is passed over, and told of.
+pub fn watch<K: Watched>(client: &Client, scope: Scope, news: UnboundedSender<News>)
+where
+    DeserializeGuard<K>: kube::Resource<DynamicType = ()>,
+{
+    let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+    let mut config = watcher::Config::default();
+    if let Some(label) = scope.label {
+        config = config.labels(label);
+    }
+    let kind = K::kind(&()).into_owned();
+    tokio::spawn(async move {
+        let mut stream = watcher(api, config).default_backoff().boxed();
+        let (mut seen, mut listed) = (BTreeSet::new(), false);
+        let listed_news = || News::Listed(kind.clone());
+        while let Some(event) = stream.next().await {
+            let sent = match event {
+                Ok(Event::Init) => {
+                    seen.clear();
+                    Ok(())
+                }
+                Ok(Event::InitApply(object)) => {
+                    seen.insert(key(&object));
+                    put(&kind, object, &news)
+                }
+                Ok(Event::InitDone) => {
+                    // What went away while nobody looked.
+                    let seen = std::mem::take(&mut seen);
+                    let change = News::Change(Box::new(move |state| {
+                        for key in K::keys(state).difference(&seen) {
+                            K::remove(key, state);
+                        }
+                    }));
+                    let first = !std::mem::replace(&mut listed, true);
+                    news.send(change).and_then(|()| if first { news.send(listed_news()) } else { Ok(()) })
+                }
+                Ok(Event::Apply(object)) => put(&kind, object, &news),
+                Ok(Event::Delete(object)) => {
+                    let key = key(&object);
+                    news.send(News::Change(Box::new(move |state| K::remove(&key, state))))
+                }
+                Err(error) if scope.optional && !listed && not_found(&error) => {
+                    debug!("{kind}: the cluster does not know it");
+                    listed = true;
+                    news.send(listed_news())
+                }
+                Err(error) => {
+                    if !(scope.optional && not_found(&error)) {
+                        warn!("watching {kind}: {error}");
+                    }
+                    Ok(())
+                }
+            };
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+type Sent = Result<(), tokio::sync::mpsc::error::SendError<News>>;
+
+fn put<K: Watched>(kind: &str, object: DeserializeGuard<K>, news: &UnboundedSender<News>) -> Sent {
+    match object.0 {
+        Ok(object) => news.send(News::Change(Box::new(|state| object.put(state)))),
+        Err(wrong) => {
+            warn!("{kind} {}: {}", wrong.metadata.name.as_deref().unwrap_or_default(), wrong.error);
+            Ok(())
+        }
+    }
+}
+
+fn not_found(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
+        _ => false,
+    }
+}
