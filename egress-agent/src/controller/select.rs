@@ -1,5 +1,5 @@
-//! Which Pods leave by which gateway, kept up to date object by object: a change of a Pod costs a look at the gateways of
-//! its Vpc, a change of a Namespace its Pods, a change of a gateway the Pods once. No other change looks at Pods.
+//! Which Pods leave by which gateway, kept up to date object by object: a change of a Pod costs a look at the gateways, a
+//! change of a Namespace at its Pods, a change of a gateway's selectors at all Pods once. No other change looks at Pods.
 //!
 //! Where several gateways select one Pod, the oldest has it (`metadata.creationTimestamp`), of equals the first by
 //! `namespace/name`: a new gateway never takes Pods away from one that works.
@@ -15,7 +15,9 @@ use k8s_openapi::{
 };
 
 use crate::{
-    k8s::api::{DEFAULT_VPC, GATEWAY_LABEL, LOGICAL_ROUTER_ANNOTATION, NAMESPACE_NAME_LABEL, VpcEgressGateway},
+    k8s::api::{
+        DEFAULT_VPC, GATEWAY_LABEL, LOGICAL_ROUTER_ANNOTATION, NAMESPACE_NAME_LABEL, Selector, VpcEgressGateway,
+    },
     spec::{
         objects::key,
         plan::{
@@ -35,7 +37,20 @@ type Rank = (Option<Time>, String);
 struct Selecting {
     vpc: String,
     rank: Rank,
+    /// `spec.selectors`
+    given: Vec<Selector>,
     selectors: Vec<Compiled>,
+}
+
+impl Selecting {
+    fn selects(&self, pod: &Member, namespace: &Labels) -> bool {
+        self.vpc == pod.vpc && self.selectors.iter().any(|entry| entry.matches(namespace, &pod.labels))
+    }
+
+    /// Whether both select the same.
+    fn says(&self, other: &Self) -> bool {
+        (&self.vpc, &self.rank, &self.given) == (&other.vpc, &other.rank, &other.given)
+    }
 }
 
 struct Member {
@@ -97,19 +112,37 @@ impl Index {
         }
         let vpc = vpc_name(&gateway.spec).to_owned();
         let rank = (gateway.metadata.creation_timestamp.clone(), key.clone());
-        self.gateways.insert(key, Selecting { vpc, rank, selectors });
-        self.all_again()
+        let new = Selecting { vpc, rank, given: gateway.spec.selectors.clone(), selectors };
+        // Most changes of a gateway are of its status.
+        if self.gateways.get(&key).is_some_and(|old| old.says(&new)) {
+            return Changed::new();
+        }
+        self.gateways.insert(key.clone(), new);
+        self.again_for(&key)
     }
 
     /// A gateway that is gone.
     pub fn without_gateway(&mut self, key: &str) -> Changed {
         self.gateways.remove(key);
-        self.all_again()
+        self.again_for(key)
     }
 
-    fn all_again(&mut self) -> Changed {
-        let pods: Vec<String> = self.pods.keys().cloned().collect();
+    /// Asks anew for the Pods that a gateway selects or did select.
+    fn again_for(&mut self, key: &str) -> Changed {
+        let gateway = self.gateways.get(key);
+        let concerned = |pod: &Member| {
+            pod.by.iter().any(|by| by == key)
+                || gateway.is_some_and(|gateway| gateway.selects(pod, &self.namespace_of(pod)))
+        };
+        let pods: Vec<String> =
+            self.pods.iter().filter(|(_, pod)| concerned(pod)).map(|(key, _)| key.clone()).collect();
         pods.iter().flat_map(|pod| self.again(pod)).collect()
+    }
+
+    fn namespace_of(&self, pod: &Member) -> Labels {
+        let mut labels = self.namespaces.get(&pod.namespace).cloned().unwrap_or_default();
+        labels.insert(NAMESPACE_NAME_LABEL.to_owned(), pod.namespace.clone());
+        labels
     }
 
     /// A Namespace that came or changed.
@@ -169,12 +202,9 @@ impl Index {
     /// Asks anew who selects a Pod.
     fn again(&mut self, key: &str) -> Changed {
         let Some(pod) = self.pods.get(key) else { return Changed::new() };
-        let mut namespace = self.namespaces.get(&pod.namespace).cloned().unwrap_or_default();
-        namespace.insert(NAMESPACE_NAME_LABEL.to_owned(), pod.namespace.clone());
-        let selects = |of: &&Selecting| {
-            of.vpc == pod.vpc && of.selectors.iter().any(|entry| entry.matches(&namespace, &pod.labels))
-        };
-        let mut by: Vec<&Rank> = self.gateways.values().filter(selects).map(|of| &of.rank).collect();
+        let namespace = self.namespace_of(pod);
+        let mut by: Vec<&Rank> =
+            self.gateways.values().filter(|of| of.selects(pod, &namespace)).map(|of| &of.rank).collect();
         by.sort();
         let by: Vec<String> = by.into_iter().map(|(_, key)| key.clone()).collect();
         if by == pod.by {

@@ -134,6 +134,12 @@ impl State {
         let meta = object.meta();
         let label = meta.labels.as_ref().and_then(|labels| labels.get(GATEWAY_LABEL)).cloned().unwrap_or_default();
         let namespace = meta.namespace.clone().unwrap_or_default();
+        let direct = format!("{namespace}/{label}");
+        if self.objects.gateways.contains_key(&direct) {
+            self.dirty.insert(direct);
+            return;
+        }
+        // The name may be too long for a label.
         let of = |gateway: &VpcEgressGateway| {
             names::namespace(gateway) == namespace && names::label_value(names::name(gateway)) == label
         };

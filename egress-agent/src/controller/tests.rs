@@ -6,6 +6,7 @@ mod plan;
 mod recorded;
 mod select;
 mod specs;
+mod state;
 
 use std::{fs, path::PathBuf};
 
