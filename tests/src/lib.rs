@@ -7,9 +7,11 @@
 
 pub mod bench;
 pub mod capture;
+pub mod cluster;
 pub mod demo;
 pub mod gateway;
 pub mod generator;
+pub mod image;
 pub mod lab;
 pub mod oracle;
 pub mod packet;

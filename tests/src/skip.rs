@@ -3,6 +3,7 @@
 use std::env;
 use std::path::Path;
 
+use crate::cluster;
 use crate::gateway::{agent_binary, next_agent_binary};
 
 /// What a test needs of the machine.
@@ -16,6 +17,8 @@ pub enum Need {
     Agent,
     /// The one whose maps have another layout.
     NextAgent,
+    /// What a cluster is made of.
+    Cluster,
 }
 
 /// Prints `SKIP: reason` and returns true if something is missing; the test then returns at once.
@@ -34,6 +37,7 @@ fn why_missing(need: Need) -> Option<String> {
     match need {
         Need::Root => (!nix::unistd::geteuid().is_root()).then(|| "not root".to_owned()),
         Need::Tool(name) => (!in_path(name)).then(|| format!("no {name} on this machine")),
+        Need::Cluster => cluster::why_not(),
         Need::NextAgent => {
             let path = next_agent_binary();
             (!path.is_file()).then(|| format!("no agent at {}; build it with `cargo xtask build-next`", path.display()))

@@ -98,7 +98,36 @@ impl Drop for Setting {
     }
 }
 
+/// Work for the case that a signal ends the process; it comes before anything is removed.
+type AtSignal = Box<dyn FnOnce() + Send>;
+static AT_SIGNAL: Mutex<Vec<AtSignal>> = Mutex::new(Vec::new());
+
+/// Does `work` if a signal ends the process.
+pub(crate) fn at_signal(work: impl FnOnce() + Send + 'static) -> Result<()> {
+    prepare()?;
+    locked(&AT_SIGNAL).push(Box::new(work));
+    Ok(())
+}
+
+type AtExit = fn();
+static AT_EXIT: Mutex<Vec<AtExit>> = Mutex::new(Vec::new());
+
+/// Does `work` when the process ends by itself, for what is static and never dropped.
+pub fn at_exit(work: AtExit) {
+    extern "C" fn all() {
+        std::mem::take(&mut *locked(&AT_EXIT)).into_iter().for_each(|work| work());
+    }
+    let mut works = locked(&AT_EXIT);
+    if works.is_empty() {
+        // SAFETY: the function lives as long as the process and does not unwind: what it calls returns or ends the process.
+        unsafe { libc::atexit(all) };
+    }
+    works.push(work);
+}
+
 fn remove_everything() {
+    let work = std::mem::take(&mut *locked(&AT_SIGNAL));
+    work.into_iter().for_each(|work| work());
     for (path, old) in std::mem::take(&mut *locked(&SETTINGS)) {
         let _ = fs::write(path, old);
     }

@@ -1,0 +1,89 @@
+//! Servers that say whom they saw, and clients that ask them.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// Where [`serve`] listens by TCP.
+pub const HTTP: u16 = 80;
+/// Where [`echo`] listens by UDP.
+pub const ECHO: u16 = 7;
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Answers every HTTP request with `<client's address> <client's port> <name>`; returns only with an error.
+pub fn serve(port: u16, name: &str) -> Result<()> {
+    let listener =
+        TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).with_context(|| format!("listen on port {port}"))?;
+    for connection in listener.incoming() {
+        let Ok(connection) = connection else { continue };
+        let name = name.to_owned();
+        // A client that goes away is no matter of ours.
+        thread::spawn(move || answer(&connection, &name).ok());
+    }
+    Ok(())
+}
+
+fn answer(mut connection: &TcpStream, name: &str) -> Result<()> {
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let peer = connection.peer_addr()?;
+    let mut request = [0; 2048];
+    let _length = connection.read(&mut request)?;
+    let body = format!("{} {} {name}\n", peer.ip().to_canonical(), peer.port());
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    Ok(connection.write_all((head + &body).as_bytes())?)
+}
+
+/// Answers every datagram to one of the addresses with its first 16 bytes, a blank and the sender's address; returns only with an error.
+pub fn echo(addresses: &[IpAddr], port: u16) -> Result<()> {
+    let sockets = addresses.iter().map(|address| {
+        // A socket of its own per address: the answer comes from where the question went.
+        UdpSocket::bind((*address, port)).with_context(|| format!("listen on {address}"))
+    });
+    let sockets: Vec<_> = sockets.collect::<Result<_>>()?;
+    thread::scope(|scope| {
+        let threads: Vec<_> = sockets.iter().map(|socket| scope.spawn(|| echo_on(socket))).collect();
+        threads.into_iter().try_for_each(|it| it.join().unwrap_or(Ok(())))
+    })
+}
+
+fn echo_on(socket: &UdpSocket) -> Result<()> {
+    let mut buffer = [0; 2048];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).context("receive")?;
+        let mut answer = buffer[..length.min(16)].to_vec();
+        answer.extend(format!(" {}", from.ip()).bytes());
+        // One that cannot be reached any more gets no answer.
+        let _ = socket.send_to(&answer, from);
+    }
+}
+
+/// The answer of [`serve`] at an address.
+pub fn get(server: SocketAddr) -> Result<String> {
+    let mut connection =
+        TcpStream::connect_timeout(&server, PATIENCE).with_context(|| format!("connect to {server}"))?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").context("send the request")?;
+    let mut text = String::new();
+    connection.read_to_string(&mut text).context("read the answer")?;
+    let (_, body) = text.split_once("\r\n\r\n").with_context(|| format!("no HTTP: {text:?}"))?;
+    Ok(body.trim_end().to_owned())
+}
+
+/// Whether somebody listens there.
+pub fn connect(server: SocketAddr) -> Result<()> {
+    TcpStream::connect_timeout(&server, PATIENCE).with_context(|| format!("connect to {server}")).map(drop)
+}
+
+/// The answer of [`echo`] at an address.
+pub fn ask(server: SocketAddr) -> Result<String> {
+    let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+    let socket = UdpSocket::bind((any, 0)).context("open a socket")?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.send_to(b"hello", server).with_context(|| format!("send to {server}"))?;
+    let mut buffer = [0; 2048];
+    let length = socket.recv(&mut buffer).with_context(|| format!("no answer of {server}"))?;
+    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}

@@ -1,0 +1,159 @@
+//! What is read of Vpcs, Subnets, Nodes and Pods.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result};
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use serde_json::Value;
+
+use super::annotations::{self, Annotations, OVN, list};
+use crate::cluster::layout::Machine;
+
+/// The Vpc that every cluster has.
+pub(super) const DEFAULT_VPC: &str = "ovn-cluster";
+/// The Subnet of Pods that name none.
+pub(super) const DEFAULT_SUBNET: &str = "ovn-default";
+/// The Subnet of the Nodes' own ports.
+pub(super) const JOIN_SUBNET: &str = "join";
+
+/// A Vpc: destinations and next hops of its static routes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Vpc {
+    pub(super) routes: Vec<(String, String)>,
+}
+
+impl Vpc {
+    pub(super) fn read(spec: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let routes = spec["staticRoutes"].as_array().into_iter().flatten();
+        Self { routes: routes.map(|route| (text(&route["cidr"]), text(&route["nextHopIP"]))).collect() }
+    }
+}
+
+/// A Subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subnet {
+    pub(super) name: String,
+    pub(super) vpc: String,
+    pub(super) provider: String,
+    pub(super) namespaces: Vec<String>,
+    /// It has a switch in OVN; else it only gives out addresses of a network outside.
+    pub(super) overlay: bool,
+    pub(super) networks: Vec<IpNet>,
+    pub(super) gateways: Vec<IpAddr>,
+    excluded: Vec<(IpAddr, IpAddr)>,
+}
+
+impl Subnet {
+    pub(super) fn read(name: &str, spec: &Value) -> Result<Self> {
+        let text = |field: &str| spec[field].as_str().filter(|text| !text.is_empty());
+        let texts = |field: &str| {
+            let items = spec[field].as_array().into_iter().flatten();
+            items.filter_map(Value::as_str).map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        let wrong = |field: &str| format!("Subnet {name}: spec.{field}");
+        let provider = text("provider").unwrap_or(OVN).to_owned();
+        let networks: Vec<IpNet> =
+            parse(&list(text("cidrBlock").unwrap_or_default())).with_context(|| wrong("cidrBlock"))?;
+        let mut gateways = parse(&list(text("gateway").unwrap_or_default())).with_context(|| wrong("gateway"))?;
+        if gateways.is_empty() {
+            gateways = networks.iter().filter_map(|network| network.hosts().next()).collect();
+        }
+        let range = |text: &String| -> Result<_> {
+            let (first, last) = text.split_once("..").unwrap_or((text, text));
+            Ok((first.parse().context(text.clone())?, last.parse().context(text.clone())?))
+        };
+        let excluded = texts("excludeIps").iter().map(range).collect::<Result<_>>();
+        Ok(Self {
+            name: name.to_owned(),
+            vpc: text("vpc").unwrap_or(DEFAULT_VPC).to_owned(),
+            overlay: (provider == OVN || provider.ends_with(".ovn")) && text("vlan").is_none(),
+            provider,
+            namespaces: texts("namespaces"),
+            networks,
+            gateways,
+            excluded: excluded.with_context(|| wrong("excludeIps"))?,
+        })
+    }
+
+    pub(super) fn excludes(&self, address: IpAddr) -> bool {
+        self.excluded
+            .iter()
+            .any(|(first, last)| first.is_ipv4() == address.is_ipv4() && (*first..=*last).contains(&address))
+    }
+
+    pub(super) fn gateway_of(&self, address: IpAddr) -> Option<IpAddr> {
+        self.gateways.iter().copied().find(|gateway| gateway.is_ipv4() == address.is_ipv4())
+    }
+
+    pub(super) fn network_of(&self, address: IpAddr) -> Option<IpNet> {
+        self.networks.iter().copied().find(|network| network.contains(&address))
+    }
+}
+
+fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(items: &[&str]) -> Result<Vec<T>> {
+    items.iter().map(|item| item.parse().with_context(|| (*item).to_owned())).collect()
+}
+
+/// A Node's address on the management network, by which its machine is known.
+pub(super) fn node_address(node: &Node) -> Option<Ipv4Addr> {
+    let addresses = node.status.as_ref()?.addresses.as_ref()?;
+    addresses.iter().filter(|it| it.type_ == "InternalIP").find_map(|it| it.address.parse().ok())
+}
+
+/// The machine of a Node.
+pub(super) fn machine_of(node: &Node) -> Option<Machine> {
+    let address = node_address(node)?;
+    Machine::all().into_iter().find(|machine| machine.management().0 == address)
+}
+
+/// What a Pod asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PodWish {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) node: String,
+    pub(super) annotations: Annotations,
+}
+
+impl PodWish {
+    /// `None`: it needs no addresses, or none any more.
+    pub(super) fn read(pod: &Pod) -> Option<Self> {
+        let (meta, spec) = (&pod.metadata, pod.spec.as_ref()?);
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        if spec.host_network == Some(true) || matches!(phase, Some("Succeeded" | "Failed")) {
+            return None;
+        }
+        Some(Self {
+            namespace: meta.namespace.clone()?,
+            name: meta.name.clone()?,
+            uid: meta.uid.clone()?,
+            node: spec.node_name.clone()?,
+            annotations: meta.annotations.clone().unwrap_or_default(),
+        })
+    }
+
+    /// Of its port in OVN.
+    pub(super) fn port(&self) -> String {
+        format!("{}.{}", self.name, self.namespace)
+    }
+
+    /// The addresses it wants of a provider, in order of preference: one that it has, else those of `ip_pool`.
+    pub(super) fn wanted(&self, provider: &str) -> Vec<Vec<IpAddr>> {
+        let both = |text: &str| list(text).iter().filter_map(|it| it.parse().ok()).collect::<Vec<IpAddr>>();
+        if let Some(fixed) = annotations::value(&self.annotations, provider, "ip_address") {
+            return vec![both(fixed)];
+        }
+        let Some(pool) = annotations::value(&self.annotations, provider, "ip_pool") else { return Vec::new() };
+        if pool.contains(';') {
+            return pool.split(';').map(both).filter(|it| !it.is_empty()).collect();
+        }
+        match both(pool).as_slice() {
+            // One of each family is one choice, not two.
+            pair @ [a, b] if a.is_ipv4() != b.is_ipv4() => vec![pair.to_vec()],
+            single => single.iter().map(|address| vec![*address]).collect(),
+        }
+    }
+}
