@@ -1,7 +1,7 @@
 //! `cargo xtask kernels`: the object, the agent and some root tests in virtual machines with Debian's kernels.
 
 mod cpio;
-mod debian;
+pub(crate) mod debian;
 mod image;
 mod modules;
 mod outcome;
@@ -70,7 +70,7 @@ pub(crate) fn run(workspace: &Workspace, only: &[String], filter: Option<&str>, 
     let tools = setup::find()?;
     agent::build(workspace, &tools, &[])?;
     let cache = setup::cache()?.join("kernels");
-    let debian = sh::step("package lists", || Debian::open(cache)).0?;
+    let debian = sh::step("package lists", || Debian::open(cache, &debian::KERNELS)).0?;
     let qemu = if sh::has("qemu-system-x86_64") {
         Qemu::Installed
     } else {

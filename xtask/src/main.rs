@@ -1,8 +1,10 @@
 //! Tasks of the egress gateway's developers and CI: `cargo xtask <command>`.
 
 mod agent;
+mod cluster;
 mod controls;
 mod fuzz;
+mod image;
 mod kernels;
 mod next;
 mod object;
@@ -89,6 +91,18 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// A two-node Kubernetes with OVN on this machine: `up`, `down`, `status`, `kubectl …`, `nbctl …`, `node halt|start|reboot NAME`, `shell NAME`
+    Cluster {
+        /// Arguments of the cluster; `parts` only brings and builds what it is made of
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Build the agent without libraries and write the OCI archive of its image, without Docker; the last line on stdout names it
+    Image {
+        /// `registry/repository:tag`
+        #[arg(long, default_value = image::NAME)]
+        name: String,
+    },
     /// Set up, build, let flows come and go for a while, and show that nothing is left behind
     Soak {
         /// How long
@@ -140,6 +154,11 @@ fn run(task: Task) -> Result<ExitCode> {
             return kernels::run(&workspace, &kernels, filter.as_deref(), record);
         }
         Task::Demo { args } => return Err(agent::become_program(&workspace, "demo", &args)),
+        Task::Cluster { args } => return cluster::run(&workspace, &args),
+        Task::Image { name } => {
+            let tools = setup::bring(setup::Scope::NoFuzzing)?;
+            println!("{}", image::agent(&workspace, &tools, &name)?.display());
+        }
         Task::Bench { args } => return Err(agent::become_program(&workspace, "bench", &args)),
         Task::Soak { minutes } => {
             let args = ["--minutes".to_owned(), minutes.to_string()];

@@ -57,15 +57,20 @@ pub(crate) fn stream(command: &mut Command, mut line: impl FnMut(&str)) -> Resul
     Ok(())
 }
 
-/// What a short command says on stdout.
+/// What a command says on stdout, without showing it.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
+    output(command).map(|text| text.trim().to_owned())
+}
+
+/// The same with every blank in it.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = show(command);
     let output = command.stdin(Stdio::null()).output().with_context(|| format!("starting `{shown}`"))?;
     if !output.status.success() {
         let stderr = String::from_utf8_lossy(&output.stderr);
         bail!("`{shown}` failed: {}: {}", output.status, stderr.trim());
     }
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Every executable of that name: along `PATH`, then where Debian keeps what an ordinary `PATH` leaves out.

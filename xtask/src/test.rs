@@ -9,14 +9,14 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{agent, fuzz, next, object, setup, setup::Scope, sh, tally::Tally, workspace::Workspace};
+use crate::{agent, cluster, fuzz, next, object, setup, setup::Scope, sh, tally::Tally, workspace::Workspace};
 
 /// Tests that may say `SKIP:`; one more or less is a failure, so that skips cannot hide.
 const EXPECTED_SKIPS: u64 = 0;
 /// A file is one idea.
 const MOST_LINES: usize = 500;
 /// Members that compile for the host; egress-ebpf has its own lint.
-const HOST_MEMBERS: &[&str] = &["egress-common", "egress-agent", "xtask", "egress-tests"];
+const HOST_MEMBERS: &[&str] = &["egress-common", "egress-agent", "xtask", "egress-tests", "egress-test-pod"];
 
 /// The steps so far.
 #[derive(Default)]
@@ -87,9 +87,17 @@ fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool
     run.step("build another layout", |_| next::build(workspace, &tools))?;
     run.step("root tests", |tally| {
         let mut cargo = workspace.cargo();
-        cargo.args(["test", "--no-fail-fast", "--package", "egress-tests", "--"]);
+        cargo.args(["test", "--no-fail-fast", "--package", "egress-tests", "--lib", "--bins", "--test", "root", "--"]);
         cargo.args(["--test-threads=4", "--show-output"]).args(filter);
         tests(agent::for_lab(&mut cargo, workspace), tally)
+    })?;
+    let parts = run.step("parts of the cluster", |_| cluster::bring(workspace, &tools))?;
+    // Alone: a cluster takes the whole machine.
+    run.step("cluster tests", |tally| {
+        let mut cargo = workspace.cargo();
+        cargo.args(["test", "--no-fail-fast", "--package", "egress-tests", "--test", "kubernetes", "--"]);
+        cargo.args(["--test-threads=1", "--show-output"]).args(filter);
+        tests(parts.tell(agent::for_lab(&mut cargo, workspace)), tally)
     })
 }
 

@@ -1,4 +1,4 @@
-//! Debian's kernels and its QEMU: looked up in a package list of our own, fetched into our cache and unpacked there. Nothing is installed.
+//! Debian's packages: looked up in a package list of our own, fetched into our cache and unpacked there. Nothing is installed.
 
 use std::{
     fmt::Write as _,
@@ -13,10 +13,32 @@ use anyhow::{Context as _, Result, bail, ensure};
 use super::version::{self, Version};
 use crate::sh;
 
-/// The release that we are set up for, and those that have newer kernels.
-const SUITES: &str = "bookworm bookworm-updates bookworm-backports trixie-backports sid";
-const SECURITY: &str = "bookworm-security";
+/// The release that we are set up for: apt's mirrors are known by it.
 const RELEASE: &str = "bookworm";
+const SECURITY: &str = "bookworm-security";
+
+/// Which packages there are to choose from.
+pub(crate) struct Source {
+    /// At the mirror of the release.
+    suites: &'static str,
+    /// At the mirror of security updates.
+    security: &'static str,
+    /// The suite that is taken where several have a package.
+    preferred: &'static str,
+    /// Packages come with all that they need, as if nothing were installed; else with what this machine lacks.
+    whole: bool,
+}
+
+/// The release that we are set up for, and those that have newer kernels.
+pub(crate) const KERNELS: Source = Source {
+    suites: "bookworm bookworm-updates bookworm-backports trixie-backports sid",
+    security: "bookworm-security",
+    preferred: RELEASE,
+    whole: false,
+};
+/// A release of its own, for trees that need nothing of this machine.
+pub(crate) const TREES: Source =
+    Source { suites: "trixie trixie-updates", security: "trixie-security", preferred: "trixie", whole: true };
 /// How old the package lists may be: "the newest kernel" is a matter of days.
 const LISTS_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Small, and with everything that a virtual machine's network namespaces need.
@@ -40,24 +62,29 @@ pub(crate) struct Kernel {
 
 impl Debian {
     /// Makes the package list's folder, and fetches the lists if they are old.
-    pub(crate) fn open(cache: PathBuf) -> Result<Self> {
+    pub(crate) fn open(cache: PathBuf, source: &Source) -> Result<Self> {
         let apt = cache.join("apt");
         for folder in ["parts", "lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(apt.join(folder)).with_context(|| format!("creating {}/{folder}", apt.display()))?;
         }
-        fs::write(apt.join("parts/debian.sources"), sources()?)?;
+        fs::write(apt.join("parts/debian.sources"), sources(source)?)?;
         let set = |key: &str, value: &str| ["-o".to_owned(), format!("{key}={value}")];
         let at = |folder: &str| apt.join(folder).display().to_string();
-        let options = [
+        let mut options = vec![
             set("Dir::Etc::SourceList", "/dev/null"),
             set("Dir::Etc::SourceParts", &at("parts")),
             set("Dir::State::Lists", &at("lists")),
             set("Dir::Cache", &at("cache")),
             set("Acquire::Languages", "none"),
-            set("APT::Default-Release", RELEASE),
+            set("APT::Default-Release", source.preferred),
             // Our folder may be one that apt's own user cannot enter.
             set("APT::Sandbox::User", "root"),
         ];
+        if source.whole {
+            let status = apt.join("status");
+            fs::write(&status, "")?;
+            options.push(set("Dir::State::status", &status.display().to_string()));
+        }
         let debian = Self { cache, options: options.concat() };
         let stamp = apt.join("updated");
         let age = fs::metadata(&stamp)
@@ -106,15 +133,20 @@ impl Debian {
         Ok(Kernel { version: version.to_owned(), image: image.context("no image")?, modules })
     }
 
-    /// A package with what it needs beside this machine's packages: the folder that they were unpacked to.
+    /// A package with what it needs: the folder that they were unpacked to.
     pub(crate) fn package(&self, name: &str) -> Result<PathBuf> {
-        let tree = self.cache.join(name);
+        self.packages(name, &[name])
+    }
+
+    /// Packages with what they need, in one tree. Its folder `packages` lists the files of each.
+    pub(crate) fn packages(&self, tree: &str, names: &[&str]) -> Result<PathBuf> {
+        let tree = self.cache.join(tree);
         if !tree.is_dir() {
             self.unpack(&tree, |folder| {
                 let mut apt = self.apt("apt-get");
                 apt.args(["install", "-y", "-q", "--download-only", "--no-install-recommends"]);
                 fs::create_dir_all(folder.join("partial"))?;
-                sh::run(apt.arg("-o").arg(format!("Dir::Cache::Archives={}", folder.display())).arg(name))
+                sh::run(apt.arg("-o").arg(format!("Dir::Cache::Archives={}", folder.display())).args(names))
             })?;
         }
         Ok(tree)
@@ -129,7 +161,9 @@ impl Debian {
             for entry in fs::read_dir(&packages)? {
                 let path = entry?.path();
                 if path.extension().is_some_and(|extension| extension == "deb") {
-                    sh::run(Command::new("dpkg").arg("-x").arg(path).arg(&unpacked))?;
+                    let files = sh::output(Command::new("dpkg").arg("-X").arg(&path).arg(&unpacked))?;
+                    fs::create_dir_all(unpacked.join("packages"))?;
+                    fs::write(unpacked.join("packages").join(path.file_stem().unwrap_or_default()), files)?;
                 }
             }
             ensure!(unpacked.is_dir(), "no packages came");
@@ -142,7 +176,7 @@ impl Debian {
 }
 
 /// Our suites at the mirrors that this machine's apt uses.
-fn sources() -> Result<String> {
+fn sources(source: &Source) -> Result<String> {
     let mut text = fs::read_to_string("/etc/apt/sources.list").unwrap_or_default();
     if let Ok(folder) = fs::read_dir("/etc/apt/sources.list.d") {
         for entry in folder {
@@ -151,10 +185,10 @@ fn sources() -> Result<String> {
         }
     }
     let main =
-        mirror(&text, RELEASE).context("apt has no mirror of Debian 12 (bookworm): kernels are fetched from there")?;
-    let mut stanzas = stanza(&main, SUITES);
+        mirror(&text, RELEASE).context("apt has no mirror of Debian 12 (bookworm): packages are fetched from there")?;
+    let mut stanzas = stanza(&main, source.suites);
     if let Some(security) = mirror(&text, SECURITY) {
-        stanzas += &stanza(&security, SECURITY);
+        stanzas += &stanza(&security, source.security);
     }
     Ok(stanzas)
 }

@@ -23,6 +23,7 @@ const PACKAGED: &[(&str, &str)] = &[
     ("sysctl", "procps"),
     ("tcpdump", "tcpdump"),
     ("nsenter", "util-linux"),
+    ("unshare", "util-linux"),
 ];
 /// libFuzzer is C++.
 const PACKAGED_FOR_FUZZING: &[(&str, &str)] = &[("c++", "g++")];
