@@ -96,7 +96,7 @@ impl Cluster {
     fn ping(&self, from: &str, to: &str) -> Result<()> {
         self.until(&format!("{from} reaches {to} through the overlay"), || {
             let ping = self.inside(from, "ping");
-            ping.is_ok_and(|mut ping| output(ping.args(["-c1", "-W1", to])).is_ok())
+            ping.is_ok_and(|mut ping| output(ping.args(["-c1", "-W0.3", to])).is_ok())
         })
     }
 
