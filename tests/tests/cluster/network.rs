@@ -136,3 +136,17 @@ fn a_node_that_reboots_gets_its_pods_back() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_southbound_database_begins_with_the_row_that_ovn_controller_takes_for_granted() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let shared = shared()?;
+    let mut log = shared.cluster()?.inside(CONTROL_PLANE, "ovsdb-tool")?;
+    let text = output(log.args(["-m", "show-log", "/var/lib/ovn/sb.db"]))?;
+    // Record 0 is the schema.
+    let first = text.split("record ").find(|record| record.starts_with("1:"));
+    ensure!(first.is_some_and(|record| record.contains("SB_Global")), "the first change is another one: {first:?}");
+    Ok(())
+}
