@@ -158,7 +158,7 @@ fn databases(services: &mut Services) -> Result<()> {
 /// Writes the row that northd would write as its first. An ovn-controller that reads the database before dies by SIGSEGV (OVN 25.03:
 /// `pflow_output_get_debug` takes the row for granted), which happened in one start of twenty: so it is there before anybody can connect.
 fn sb_global(db: &str) -> Result<()> {
-    let row = r#"["OVN_Southbound",{"op":"insert","table":"SB_Global","row":{}}]"#;
+    let row = r#"["OVN_Southbound",{"op":"insert","table":"SB_Global","row":{"external_ids":["map",[["made-by","egress-lab"]]]}}]"#;
     sh(&format!("ovsdb-tool transact {db} {row}")).map(drop)
 }
 
