@@ -22,6 +22,15 @@ pub const MANAGER: &str = "egress-gateway-controller";
 /// Longest note of an Event.
 const NOTE: usize = 1024;
 
+/// Which objects of a gateway are there, and its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Owned {
+    /// The Deployment.
+    pub deployment: bool,
+    /// The ConfigMap.
+    pub config: bool,
+}
+
 /// Writes to the API server.
 #[derive(Clone)]
 pub struct Writer {
@@ -38,21 +47,21 @@ impl Writer {
     }
 
     /// Writes the objects of a plan, in the order in which they need each other.
-    pub async fn objects(&self, namespace: &str, plan: &Plan, owned: bool) -> Result<()> {
+    /// Those that are not ours yet are not taken over.
+    pub async fn objects(&self, namespace: &str, plan: &Plan, owned: Owned) -> Result<()> {
         if let Some(config) = &plan.config {
             let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-            apply(&api, config, true).await.context("ConfigMap")?;
+            apply(&api, config, owned.config).await.context("ConfigMap")?;
         }
         if let Some(deployment) = &plan.deployment {
             let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-            // One that is not ours is not taken over.
-            apply(&api, deployment, owned).await.context("Deployment")?;
+            apply(&api, deployment, owned.deployment).await.context("Deployment")?;
         }
         for name in &plan.remove {
             let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
             match api.delete(name, &DeleteParams::background()).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
-                done => drop(done.with_context(|| format!("delete Deployment {name}"))?),
+                done => drop(done.map_err(plain).with_context(|| format!("delete Deployment {name}"))?),
             }
         }
         for (pod, hash) in &plan.touch {
@@ -60,7 +69,7 @@ impl Writer {
             let patch = json!({"metadata": {"annotations": {crate::controller::config::CONFIG_ANNOTATION: hash}}});
             match api.patch(pod, &PatchParams::default(), &Patch::Merge(&patch)).await {
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
-                done => drop(done.with_context(|| format!("annotate Pod {pod}"))?),
+                done => drop(done.map_err(plain).with_context(|| format!("annotate Pod {pod}"))?),
             }
         }
         Ok(())
@@ -80,7 +89,7 @@ impl Writer {
                 "status": status,
             });
             let params = PatchParams::apply(MANAGER).force();
-            api.patch_status(name, &params, &Patch::Apply(&patch)).await.context("status")?;
+            api.patch_status(name, &params, &Patch::Apply(&patch)).await.map_err(plain).context("status")?;
         }
         for event in &plan.events {
             self.tell(gateway, event).await;
@@ -103,12 +112,20 @@ impl Writer {
     }
 }
 
+/// What the API server said, without the rest of its answer.
+fn plain(error: kube::Error) -> anyhow::Error {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => anyhow!("{}", status.message),
+        other => other.into(),
+    }
+}
+
 async fn apply<K>(api: &Api<K>, object: &Value, force: bool) -> Result<()>
 where
     K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
     let name = object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("an object without a name"))?;
     let params = PatchParams { force, ..PatchParams::apply(MANAGER) };
-    api.patch(name, &params, &Patch::Apply(object)).await.with_context(|| format!("apply {name}"))?;
+    api.patch(name, &params, &Patch::Apply(object)).await.map_err(plain).with_context(|| format!("apply {name}"))?;
     Ok(())
 }

@@ -31,7 +31,7 @@ use crate::{
             VpcEgressGateway,
         },
         watch::{News, Scope, watch},
-        write::Writer,
+        write::{Owned, Writer},
     },
 };
 
@@ -201,7 +201,7 @@ struct Planned {
     key: String,
     gateway: VpcEgressGateway,
     plan: Plan,
-    owned: bool,
+    owned: Owned,
 }
 
 impl Work {
@@ -255,8 +255,9 @@ impl Work {
                 self.refuse(&key, &gateway).await;
                 continue;
             }
-            let done =
-                self.state.with_input(&key, &self.settings, &now, |input| (plan(input), !input.deployments.is_empty()));
+            let done = self.state.with_input(&key, &self.settings, &now, |input| {
+                (plan(input), Owned { deployment: !input.deployments.is_empty(), config: input.config.is_some() })
+            });
             if let Some((plan, owned)) = done {
                 planned.push(Planned { key, gateway, plan, owned });
             }
