@@ -150,7 +150,7 @@ pub(crate) static QUOTE: PerCpuArray<[u64; QUOTE_WORDS], 1> = PerCpuArray::new()
 #[btf_map]
 pub(crate) static ANSWERED: PerCpuArray<u64, 2> = PerCpuArray::new();
 
-/// What [`crate::store::Now::glance`] knows of the kernel's clocks.
+/// The time of the kernel's current tick, see [`crate::store::Now::glance`].
 #[btf_map]
 pub(crate) static CLOCK: PerCpuArray<Clock, 1> = PerCpuArray::new();
 
@@ -176,10 +176,14 @@ pub(crate) static EVENTS: RingBuf<(), 262_144> = RingBuf::new();
 /// Value of `CLOCK`.
 #[repr(C)]
 pub(crate) struct Clock {
-    /// How far `CLOCK_BOOTTIME` was ahead of `CLOCK_MONOTONIC_COARSE`.
-    pub(crate) ahead: u64,
-    /// When they were compared, by the latter.
-    pub(crate) compared: u64,
+    /// Number of the kernel's tick.
+    pub(crate) tick: u64,
+    /// The configuration's offset then.
+    pub(crate) offset: u64,
+    /// Nanoseconds.
+    pub(crate) ns: u64,
+    /// Seconds.
+    pub(crate) s: u64,
 }
 
 /// Value of `IMPORT4` and `IMPORT6`.

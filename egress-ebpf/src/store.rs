@@ -4,14 +4,13 @@ use core::marker::PhantomData;
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns},
+    helpers::{bpf_jiffies64, bpf_ktime_get_boot_ns},
 };
 use egress_common::{
     abi::{
         config::Config,
         family::Family,
         flow::{FlowKey, FlowValue, IN, Word, seen},
-        hop::TICK_NS,
     },
     conntrack::{
         removal::{self, Outcome, Why},
@@ -28,7 +27,7 @@ use egress_common::{
 use crate::{
     alloc::Allocate,
     atomic, broken, count, events, ledger,
-    maps::{CLOCK, Maps},
+    maps::{CLOCK, Clock, Maps},
 };
 
 /// `-EEXIST`, from an insert.
@@ -43,43 +42,29 @@ pub(crate) struct Now {
     pub(crate) s: u32,
 }
 
-const SECOND: u64 = 1_000_000_000;
-
 impl Now {
     /// Reads the clock.
     #[inline(always)]
     pub(crate) fn read(config: &Config) -> Self {
         // SAFETY: the helper has no preconditions.
-        Self::at(unsafe { bpf_ktime_get_boot_ns() }, config)
+        let ns = unsafe { bpf_ktime_get_boot_ns() }.wrapping_add(config.clock_offset_ns);
+        Self { ns, s: (ns / 1_000_000_000) as u32 }
     }
 
-    /// The same, up to a tick of the kernel's clock (at most 10 ms) ahead: reading the counter of the machine takes longer than
-    /// anything else that a packet of a flow needs, so it is read once a second and the kernel's last tick otherwise. A tick
-    /// that came late (a virtual machine that stood still) is a lead of that much, for a second at most: `last_seen` and the
-    /// cache of next hops, which it is for, take that.
+    /// The same, as it was when this CPU first asked in the current tick of the kernel (at most 10 ms long): the clock and the
+    /// division into seconds take longer than anything else that a packet of a flow needs, the tick's number is one load.
     #[inline(always)]
     pub(crate) fn glance(config: &Config) -> Self {
         let Some(clock) = CLOCK.get_ptr_mut(0) else { return Self::read(config) };
         // SAFETY: the slot belongs to this CPU.
         let clock = unsafe { &mut *clock };
         // SAFETY: the helper has no preconditions.
-        let tick = unsafe { bpf_ktime_get_coarse_ns() };
-        if tick.wrapping_sub(clock.compared) >= SECOND {
-            // SAFETY: the helper has no preconditions.
-            let ahead = unsafe { bpf_ktime_get_boot_ns() }.wrapping_sub(tick);
-            // The farther of those within a tick; another one if the machine has slept.
-            if clock.ahead.wrapping_sub(ahead) > TICK_NS {
-                clock.ahead = ahead;
-            }
-            clock.compared = tick;
+        let tick = unsafe { bpf_jiffies64() };
+        if clock.tick != tick || clock.offset != config.clock_offset_ns {
+            let Self { ns, s } = Self::read(config);
+            *clock = Clock { tick, offset: config.clock_offset_ns, ns, s: u64::from(s) };
         }
-        Self::at(tick.wrapping_add(clock.ahead), config)
-    }
-
-    #[inline(always)]
-    const fn at(boot: u64, config: &Config) -> Self {
-        let ns = boot.wrapping_add(config.clock_offset_ns);
-        Self { ns, s: (ns / SECOND) as u32 }
+        Self { ns: clock.ns, s: clock.s as u32 }
     }
 }
 
