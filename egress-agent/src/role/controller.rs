@@ -65,6 +65,8 @@ const KUBE_OVN: &str = "kube-ovn-controller";
 const LEASE: &str = "egress-gateway-controller";
 /// Gateways that are written at once.
 const AT_ONCE: usize = 16;
+/// How long to wait for the Lease to be given back.
+const RELEASE: Duration = Duration::from_secs(3);
 /// Waits after a write that failed, the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
@@ -91,7 +93,7 @@ async fn serve(options: &Options) -> Result<()> {
         .with_duration(15)
         .with_grace(5);
     let lease = lease.build().await.with_context(|| format!("Lease {}/{LEASE}", options.namespace))?;
-    let (mut leading, _lease) = lease.watch().await;
+    let (mut leading, held) = lease.watch().await;
     let mut work = Work {
         state: State::new(),
         writer: Writer::new(client, &options.identity),
@@ -139,7 +141,10 @@ async fn serve(options: &Options) -> Result<()> {
             work.reconcile().await;
         }
     }
-    info!("ending; gateways go on");
+    // So that another replica need not wait until it runs out.
+    drop(leading);
+    let released = tokio::time::timeout(RELEASE, held).await;
+    info!(released = released.is_ok(), "ending; gateways go on");
     Ok(())
 }
 
@@ -229,14 +234,16 @@ impl Work {
         let done: Vec<_> = stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
         for (key, objects, status) in done {
             let failure = objects.as_ref().err().map(|error| format!("{error:#}"));
+            let written = objects.is_ok() && status.is_ok();
             for error in [objects.err(), status.err()].into_iter().flatten() {
                 error!("{key}: {error:#}");
+            }
+            if written {
+                self.retry.remove(&key);
+            } else {
                 let waited = self.retry.get(&key).map_or(RETRY.0 / 2, |(_, waited)| *waited);
                 let wait = (waited * 2).min(RETRY.1);
                 self.retry.insert(key.clone(), (Instant::now() + wait, wait));
-            }
-            if failure.is_none() && self.state.gateway(&key).is_some() {
-                self.retry.remove(&key);
             }
             self.state.failed(&key, failure);
         }
