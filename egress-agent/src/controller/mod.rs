@@ -45,7 +45,7 @@ impl Default for Settings {
 }
 
 /// Image of gateways, where nobody names one.
-pub const IMAGE: &str = concat!("egress-gateway:", env!("CARGO_PKG_VERSION"));
+pub const IMAGE: &str = concat!("localhost/egress-agent:", env!("CARGO_PKG_VERSION"));
 
 /// Whose habits are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]

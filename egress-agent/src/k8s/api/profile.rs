@@ -4,8 +4,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Settings of the gateways that choose this profile. What is missing has its default, see
-/// [`crate::spec::profile::Profile`]. Numbers and words are checked there, so that the message can name what is right.
+/// Settings of the gateways that choose this profile. What is missing has its default. The gateway checks
+/// numbers and words, so that its message can name what is right.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "egress-ebpf.dev",

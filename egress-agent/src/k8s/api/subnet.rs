@@ -29,7 +29,7 @@ pub struct SubnetSpec {
     /// `IPv4`, `IPv6` or `Dual`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub protocol: String,
-    /// Its Vpc; empty: [`super::DEFAULT_VPC`].
+    /// Its Vpc; empty: `ovn-cluster`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub vpc: String,
     /// Who implements it: `ovn`, or `<attachment>.<namespace>[.ovn]`.

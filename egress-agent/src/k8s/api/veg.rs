@@ -60,7 +60,7 @@ use super::schema::{IntOrText, Unknown, quantities, rules};
 #[serde(rename_all = "camelCase", default)]
 #[schemars(extend("required" = ["externalSubnet"], "x-kubernetes-validations" = spec_rules()))]
 pub struct VpcEgressGatewaySpec {
-    /// Vpc; empty: [`super::DEFAULT_VPC`].
+    /// Vpc; empty: `ovn-cluster`.
     #[serde(skip_serializing_if = "String::is_empty")]
     #[schemars(extend("default" = super::DEFAULT_VPC))]
     pub vpc: String,

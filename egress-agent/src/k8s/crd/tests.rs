@@ -18,6 +18,7 @@ fn files_are_current() {
     let mut names: Vec<String> = Vec::new();
     for (name, crd) in all() {
         let text = fs::read_to_string(folder.join(&name)).unwrap_or_default();
+        assert!(!text.contains("[`"), "{name}: a link of rustdoc in a description");
         assert!(text == yaml(&crd).unwrap(), "manifests/crd/{name} is not current: run cargo xtask crd");
         names.push(name);
     }
