@@ -172,6 +172,7 @@ pub(super) fn two_cores(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) 
     for _ in 0..plan.rounds {
         for (bed, pair) in beds.iter().copied().zip(&loads) {
             let alone = turn(bed, &pair[0], plan.turn, Cpu::LAST)?;
+            let before = bed.lab.node.counters(EXTERNAL_PORT)?;
             let both = thread::scope(|scope| {
                 let started: Vec<_> = pair
                     .iter()
@@ -181,6 +182,9 @@ pub(super) fn two_cores(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) 
                 let ended = started.into_iter().map(|it| it.join().map_err(|_| anyhow!("a generator panicked"))?);
                 ended.collect::<Result<Vec<_>>>()
             })?;
+            let arrived = bed.lab.node.counters(EXTERNAL_PORT)?.since(&before).rx_packets;
+            let sent = u64::from(plan.turn) * 2;
+            ensure!(arrived > sent / 100 * 99, "{}: only {arrived} of {sent} packets arrived", bed.peer.label());
             let rate = |time: &std::time::Duration| f64::from(plan.turn) / time.as_nanos() as f64;
             measure.add(bed.peer, both.iter().map(rate).sum::<f64>() * alone);
         }

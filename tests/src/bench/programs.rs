@@ -181,7 +181,7 @@ where
 
 /// Each run is another flow's, of as many as the table holds.
 fn cold(plan: &Plan, bed: &Bed<'_>) -> Result<Section> {
-    let title = format!("Packets of {} flows [ns/run]", plan.table);
+    let title = format!("Packets of {} flows [ns/run]", plan.table / 2);
     let note = "Each run is another flow's, one run per system call: what a packet finds is in memory, and two readings of \
                 the clock are in each number, as in that of nothing.";
     let mut section = Section::new(&title, &SPREAD, note);

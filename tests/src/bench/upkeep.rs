@@ -28,7 +28,7 @@ const ENOUGH_ROWS: u32 = 100_000;
 
 /// All of it.
 pub(super) fn upkeep(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
-    let names = ["memory per flow, all maps", "the agent's CPU with flows that live", "the agent's CPU to end flows"];
+    let names = ["memory per", "the agent's CPU with flows that live", "the agent's CPU to end flows"];
     if !names.iter().any(|name| plan.wants(name)) {
         return Ok(());
     }
