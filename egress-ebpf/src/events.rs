@@ -124,7 +124,8 @@ fn tell<F: Family>(key: *mut FlowKey<F::Addr>, reply: *mut FlowKey<F::Addr>, kin
     unsafe {
         name::<F>(event, key);
         if let Some(reply) = reply.as_ref() {
-            (*event).began = now.s;
+            // As the table says it.
+            (*event).began = Now::glance(config).s;
             name_egress::<F>(event, reply);
         }
         if kind as u16 == kind::FLOW_END

@@ -114,7 +114,7 @@ pub(crate) fn known<F: Maps>(dst: &F::Addr, iif: u32, now: Now) -> Option<&'stat
 /// What delivery needs to know of a hop.
 #[inline(always)]
 pub(crate) fn facts<A: Address>(hop: &Hop<A>, now: Now) -> NextHop {
-    NextHop { flags: hop.flags, mtu: hop.mtu, unprobed_ns: now.ns.saturating_sub(hop.probed_ns) }
+    NextHop { flags: hop.flags, mtu: hop.mtu, unprobed_ns: now.ns.wrapping_sub(hop.probed_ns) }
 }
 
 #[inline(always)]

@@ -278,7 +278,7 @@ fn in_front(pins: &Pins, status: &Status, observed: &Observed) -> Vec<Check> {
             };
             match xdp::closed(offer, spot.interface, &link.kind, link.index) {
                 Some(closed) => format!("{runs}; TC sends: {closed}"),
-                None => format!("{runs}; it sends into {}", spot.interface),
+                None => format!("{runs}; frames can be sent into {}", spot.interface),
             }
         } else {
             match offer {

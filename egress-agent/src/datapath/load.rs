@@ -86,10 +86,13 @@ impl Programs {
     pub fn xdp(&mut self, name: &str, pins: &Pins) -> Result<&ProgramFd> {
         let program = self.bpf.program_mut(name).with_context(|| format!("the BPF object has no program {name}"))?;
         let program: &mut Xdp = program.try_into().with_context(|| format!("program {name} is not for XDP"))?;
+        let pin = pins.program(name);
         if program.fd().is_err() {
             program.load().map_err(|error| verifier(name, &error))?;
-            let pin = pins.program(name);
             unlink(&pin)?;
+        }
+        // Where XDP was not wanted for a while, it was taken away.
+        if !pin.exists() {
             program.pin(&pin).with_context(|| format!("pin {}", pin.display()))?;
         }
         program.fd().with_context(|| format!("program {name}"))

@@ -7,6 +7,7 @@ use std::{io, os::fd::AsFd, path::Path};
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use tracing::warn;
 
 use super::{
     load::Programs,
@@ -80,8 +81,15 @@ pub fn renew(programs: &mut Programs, pins: &Pins, wanted: bool) -> Result<()> {
     for spot in spots(("", 0), ("", 0)) {
         let pin = pins.link(spot.link);
         if sys::link_info(&pin).is_ok_and(|info| info.ifindex != 0) {
-            let program = programs.xdp(spot.program, pins)?.as_fd();
-            sys::update_link(&pin, program).with_context(|| format!("replace program of {}", pin.display()))?;
+            let replaced = programs.xdp(spot.program, pins).and_then(|program| {
+                let context = || format!("replace program of {}", pin.display());
+                sys::update_link(&pin, program.as_fd()).with_context(context)
+            });
+            // TC does all; the old program must not go on with the old table.
+            if let Err(error) = replaced {
+                warn!("XDP ends: {error:#}");
+                take_away(&pin)?;
+            }
         }
     }
     Ok(())

@@ -8,9 +8,6 @@ pub const HOPS: u32 = 512;
 /// How long an answer is believed.
 pub const BELIEVED_NS: u64 = 1_000_000_000;
 
-/// How far two clocks of the programs may be apart: one tick of the slowest kernel (HZ 100).
-pub const TICK_NS: u64 = 10_000_000;
-
 /// How often one packet to a next hop that the kernel does not probe by itself goes through the kernel's neighbour code,
 /// which then notices a changed MAC (RFC 4861 §7.3).
 pub const PROBE_NS: u64 = 15_000_000_000;
@@ -56,7 +53,7 @@ impl<A: Address> Hop<A> {
     #[inline(always)]
     #[must_use]
     pub const fn believed(&self, now_ns: u64) -> bool {
-        now_ns.wrapping_add(TICK_NS).wrapping_sub(self.asked_ns) < BELIEVED_NS + TICK_NS
+        now_ns.wrapping_sub(self.asked_ns) < BELIEVED_NS
     }
 
     /// An answer that was never asked for.
@@ -91,13 +88,9 @@ mod tests {
     #[test]
     fn believed_for_a_second() {
         let hop = Hop::<[u8; 4]> { asked_ns: 5_000_000_000, ..Hop::empty() };
-        for (now, want) in [
-            (5_000_000_000, true),
-            (4_990_000_000, true),
-            (4_989_999_999, false),
-            (5_999_999_999, true),
-            (6_000_000_000, false),
-        ] {
+        for (now, want) in
+            [(5_000_000_000, true), (4_999_999_999, false), (5_999_999_999, true), (6_000_000_000, false)]
+        {
             assert_eq!(hop.believed(now), want, "{now}");
         }
         assert!(!Hop::<[u8; 4]>::empty().believed(7_000_000_000), "never asked");

@@ -65,6 +65,7 @@ pub trait Packet {
     /// Takes a change of a 16-bit field of the L4 header (big-endian values) into the sum.
     fn sum_port(&mut self, sum: L4Sum, from: u16, to: u16) -> Result<(), Failed>;
     /// Both in one.
+    #[inline(always)]
     fn sum_end(&mut self, sum: L4Sum, diff: u32, v6: bool, from: u16, to: u16) -> Result<(), Failed> {
         self.sum_addr(sum, diff, v6)?;
         self.sum_port(sum, from, to)

@@ -57,11 +57,6 @@ impl Packet for Copied {
     }
 
     #[inline(always)]
-    fn sum_end(&mut self, sum: L4Sum, diff: u32, v6: bool, from: u16, to: u16) -> Result<(), Failed> {
-        self.0.sum_end(sum, diff, v6, from, to)
-    }
-
-    #[inline(always)]
     fn sum_covered(&mut self, at: u32, diff: u32) -> Result<(), Failed> {
         self.0.sum_covered(at, diff)
     }

@@ -159,12 +159,6 @@ impl Packet for Skb {
     }
 
     #[inline(always)]
-    fn sum_end(&mut self, sum: L4Sum, diff: u32, v6: bool, from: u16, to: u16) -> Result<(), Failed> {
-        self.sum_addr(sum, diff, v6)?;
-        self.sum_port(sum, from, to)
-    }
-
-    #[inline(always)]
     fn sum_covered(&mut self, at: u32, diff: u32) -> Result<(), Failed> {
         // SAFETY: the context is valid; size 0 means that `to` is a difference.
         done(unsafe { bpf_l4_csum_replace(self.raw, at, 0, u64::from(diff), 0) })

@@ -156,7 +156,13 @@ fn what_xdp_carries_and_what_not() -> Result<()> {
     }
     let lab = Lab::build(LabConfig::default())?;
     take_frames(&lab, true)?;
-    let _agent = Agent::start(&lab, options(&lab)?.with("--forward", "peer"))?;
+    let agent = Agent::start(&lab, options(&lab)?.with("--forward", "peer"))?;
+    if agent.stderr().contains("this kernel does not tell whether") {
+        println!(
+            "SKIP: the kernel does not tell which interfaces take frames from XDP (Linux 6.3 does), so XDP sends none"
+        );
+        return Ok(());
+    }
     sends(&lab, XDP_OUT | XDP_IN)?;
     let progs = pins(&lab)?.join("progs");
     let tc = |name: &str, interface| Program::open(&lab.gateway.ns, &progs.join(name), interface);
