@@ -109,7 +109,7 @@ fn table(text: &mut String, measure: &Measure) {
         let it = Spread::of(values.iter().copied());
         let _ = write!(text, "| {} | {} | {} | {} |", peer.label(), number(it.median), number(it.min), number(it.max));
         if rates {
-            let _ = write!(text, " {} |", number(1e3 / it.median));
+            let _ = write!(text, " {:.2} |", 1e3 / it.median);
         }
         let ratios = measure.ratios(peer);
         let _ = if peer == Peer::Ours || ratios.is_empty() {
