@@ -22,7 +22,7 @@ pub(super) const UNLIMITED: &str = "  fairness: {fromPercent: 100}\n";
 pub enum Peer {
     /// This project.
     Ours,
-    /// Seed 000's rules: MASQUERADE --random-fully.
+    /// The rules of Kube-OVN's gateway: MASQUERADE --random-fully.
     Iptables,
     /// nftables' masquerade.
     Nft,

@@ -26,7 +26,7 @@ struct World {
 }
 
 impl World {
-    /// Seed 000's gateway, with one change of its spec.
+    /// The gateway of Kube-OVN's documents, with one change of its spec.
     fn new(edit: impl Fn(&mut Value)) -> Self {
         let input = text("01-seed000-single/input.yaml");
         let mut gateway = crate::spec::manifest::values(&input).unwrap().remove(0);
