@@ -58,9 +58,14 @@ pub(crate) fn outbound<F: Stack>(skb: Skb) -> i32 {
     }
     let (pool, _) = F::egress(config);
     match F::choose_apart(&quote.dst, None).and_then(|index| pool.get(volatile(index) as usize)) {
-        Some(egress) => forward(skb, packet, config, End::Source, &packet.dst, now, |it, ttl| {
-            readdress(it, packet, End::Source, egress, ttl)
-        }),
+        Some(egress) => {
+            // Read at once: old kernels (6.1) forget the bound of an index that is kept for later.
+            // SAFETY: a field of a map value.
+            let egress = unsafe { core::ptr::from_ref(egress).read_volatile() };
+            forward(skb, packet, config, End::Source, &packet.dst, now, |it, ttl| {
+                readdress(it, packet, End::Source, &egress, ttl)
+            })
+        }
         None => count::drop(Drop::NoEgressAddress),
     }
 }
