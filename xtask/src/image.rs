@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    kernels::debian::{Debian, TREES},
+    debian::{Debian, TREES},
     object,
     setup::{self, Tools},
     sh,

@@ -1,12 +1,10 @@
 //! `cargo xtask kernels`: the object, the agent and some root tests in virtual machines with Debian's kernels.
 
 mod cpio;
-pub(crate) mod debian;
 mod image;
 mod modules;
 mod outcome;
 mod record;
-mod version;
 mod vm;
 
 use std::{
@@ -19,12 +17,17 @@ use std::{
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use self::{cpio::Archive, debian::Debian, outcome::Outcome, record::Record, vm::Qemu};
-use crate::{agent, setup, sh, workspace::Workspace};
+use self::{cpio::Archive, outcome::Outcome, record::Record, vm::Qemu};
+use crate::{
+    agent,
+    debian::{self, Debian},
+    setup, sh,
+    workspace::Workspace,
+};
 
 /// Series, beside the newest that there is.
 const SERIES: [&str; 3] = ["6.1", "6.12", "6.18"];
-/// Tests that say `SKIP:`, by kernel: 6.1 has no netkit. A kernel that cannot be had is one more.
+/// Tests that say `SKIP:`, by kernel: 6.1 has no netkit, and does not tell whom XDP may send to. A kernel that cannot be had is one more.
 const EXPECTED_SKIPS: &[(&str, u64)] = &[("6.1", 2)];
 /// Virtual machines at a time; each has one CPU.
 const AT_ONCE: usize = 2;

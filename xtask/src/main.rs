@@ -3,6 +3,7 @@
 mod agent;
 mod cluster;
 mod controls;
+mod debian;
 mod fuzz;
 mod image;
 mod kernels;

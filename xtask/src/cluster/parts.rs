@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 
 use super::golang::{CONTAINERD, Go, KUBERNETES, Programs};
 use crate::{
-    kernels::debian::{Debian, TREES},
+    debian::{Debian, TREES},
     setup, sh,
     workspace::Workspace,
 };

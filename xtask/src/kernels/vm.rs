@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::debian::Kernel;
+use crate::debian::Kernel;
 use crate::sh;
 
 /// Far more than a run takes on a busy machine.

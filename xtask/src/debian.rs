@@ -1,5 +1,7 @@
 //! Debian's packages: looked up in a package list of our own, fetched into our cache and unpacked there. Nothing is installed.
 
+mod version;
+
 use std::{
     fmt::Write as _,
     fs,
@@ -10,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::version::{self, Version};
+use self::version::Version;
 use crate::sh;
 
 /// The release that we are set up for: apt's mirrors are known by it.
