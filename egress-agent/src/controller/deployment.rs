@@ -21,8 +21,7 @@ pub(super) const APPLIED: &str = "egress-ebpf.dev/applied";
 /// The Deployment.
 pub(super) fn build(gateway: &VpcEgressGateway, resolved: &Resolved, settings: &Settings) -> Value {
     let spec = &gateway.spec;
-    let labels: Map<String, Value> =
-        names::labels(gateway).into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
+    let labels = labels(gateway);
     let mut pod = json!({
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
@@ -56,11 +55,13 @@ pub(super) fn build(gateway: &VpcEgressGateway, resolved: &Resolved, settings: &
     deployment
 }
 
+fn labels(gateway: &VpcEgressGateway) -> Map<String, Value> {
+    names::labels(gateway).into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect()
+}
+
 /// Name, labels and owner of what belongs to a gateway.
 pub(super) fn metadata(gateway: &VpcEgressGateway, name: &str) -> Value {
-    let labels: Map<String, Value> =
-        names::labels(gateway).into_iter().map(|(k, v)| (k.to_owned(), v.into())).collect();
-    let mut metadata = json!({"name": name, "namespace": names::namespace(gateway), "labels": labels});
+    let mut metadata = json!({"name": name, "namespace": names::namespace(gateway), "labels": labels(gateway)});
     // Manifests that were never applied have no UID, and nothing can be owned by them.
     if let Some(uid) = &gateway.metadata.uid {
         metadata["ownerReferences"] = json!([{

@@ -46,41 +46,26 @@ impl Ground {
         flow_events: bool,
         before: Option<Kept>,
     ) -> Result<Self> {
-        let (capacity, boot_id) = (tables.capacity(pins)?, boot_id()?);
         let old = tables.config()?;
-        if old.external_ifindex != 0 && old.netns_cookie == netns_cookie {
-            let (port_key, clock_offset_ns) = (old.port_key, old.clock_offset_ns);
-            return Ok(Self {
-                port_key,
-                clock_offset_ns,
-                netns_cookie,
-                csum_ipv6,
-                capacity,
-                boot_id,
-                flow_events,
-                xdp: 0,
-            });
-        }
-        if let Some(Kept { port_key, clock_offset_ns, .. }) = before {
-            return Ok(Self {
-                port_key,
-                clock_offset_ns,
-                netns_cookie,
-                csum_ipv6,
-                capacity,
-                boot_id,
-                flow_events,
-                xdp: 0,
-            });
-        }
-        let mut bytes = [[0; 8]; 2];
-        let mut random = File::open("/dev/urandom").context("open /dev/urandom")?;
-        for word in &mut bytes {
-            random.read_exact(word).context("read /dev/urandom")?;
-        }
-        let port_key = bytes.map(u64::from_ne_bytes);
-        Ok(Self { port_key, clock_offset_ns: 0, netns_cookie, csum_ipv6, capacity, boot_id, flow_events, xdp: 0 })
+        let (port_key, clock_offset_ns) = if old.external_ifindex != 0 && old.netns_cookie == netns_cookie {
+            (old.port_key, old.clock_offset_ns)
+        } else if let Some(Kept { port_key, clock_offset_ns, .. }) = before {
+            (port_key, clock_offset_ns)
+        } else {
+            (new_key()?, 0)
+        };
+        let (capacity, boot_id) = (tables.capacity(pins)?, boot_id()?);
+        Ok(Self { port_key, clock_offset_ns, netns_cookie, csum_ipv6, capacity, boot_id, flow_events, xdp: 0 })
     }
+}
+
+fn new_key() -> Result<[u64; 2]> {
+    let mut bytes = [[0; 8]; 2];
+    let mut random = File::open("/dev/urandom").context("open /dev/urandom")?;
+    for word in &mut bytes {
+        random.read_exact(word).context("read /dev/urandom")?;
+    }
+    Ok(bytes.map(u64::from_ne_bytes))
 }
 
 fn boot_id() -> Result<[u8; 16]> {

@@ -34,8 +34,8 @@ pub struct Scope {
     pub optional: bool,
 }
 
-/// Watches all objects of a kind until the reader is gone. An object that cannot be read is passed over, and told of.
-pub fn watch<K: Watched>(client: &Client, scope: Scope, news: UnboundedSender<News>)
+/// Watches all objects of a kind, whose name it returns, until the reader is gone. An object that cannot be read is passed over, and told of.
+pub fn watch<K: Watched>(client: &Client, scope: Scope, news: UnboundedSender<News>) -> String
 where
     DeserializeGuard<K>: kube::Resource<DynamicType = ()>,
 {
@@ -45,6 +45,7 @@ where
         config = config.labels(label);
     }
     let kind = K::kind(&()).into_owned();
+    let watched = kind.clone();
     tokio::spawn(async move {
         let mut stream = watcher(api, config).default_backoff().boxed();
         let (mut seen, mut listed) = (BTreeSet::new(), false);
@@ -92,6 +93,7 @@ where
             }
         }
     });
+    watched
 }
 
 type Sent = Result<(), tokio::sync::mpsc::error::SendError<News>>;

@@ -161,34 +161,20 @@ fn watch_all(client: &Client, news: &UnboundedSender<News>) -> Vec<String> {
     let all = Scope::default();
     let optional = Scope { optional: true, ..all };
     let ours = Scope { label: Some(GATEWAY_LABEL), ..all };
-    watch::<VpcEgressGateway>(client, all, news.clone());
-    watch::<Vpc>(client, all, news.clone());
-    watch::<Subnet>(client, all, news.clone());
-    watch::<NetworkAttachmentDefinition>(client, all, news.clone());
-    watch::<Namespace>(client, all, news.clone());
-    watch::<Pod>(client, all, news.clone());
-    watch::<Deployment>(client, ours, news.clone());
-    watch::<ConfigMap>(client, ours, news.clone());
-    watch::<EgressGatewayProfile>(client, optional, news.clone());
-    watch::<IPPool>(client, optional, news.clone());
-    watch::<BgpConf>(client, optional, news.clone());
-    watch::<EvpnConf>(client, optional, news.clone());
-    [
-        "VpcEgressGateway",
-        "Vpc",
-        "Subnet",
-        "NetworkAttachmentDefinition",
-        "Namespace",
-        "Pod",
-        "Deployment",
-        "ConfigMap",
-        "EgressGatewayProfile",
-        "IPPool",
-        "BgpConf",
-        "EvpnConf",
+    vec![
+        watch::<VpcEgressGateway>(client, all, news.clone()),
+        watch::<Vpc>(client, all, news.clone()),
+        watch::<Subnet>(client, all, news.clone()),
+        watch::<NetworkAttachmentDefinition>(client, all, news.clone()),
+        watch::<Namespace>(client, all, news.clone()),
+        watch::<Pod>(client, all, news.clone()),
+        watch::<Deployment>(client, ours, news.clone()),
+        watch::<ConfigMap>(client, ours, news.clone()),
+        watch::<EgressGatewayProfile>(client, optional, news.clone()),
+        watch::<IPPool>(client, optional, news.clone()),
+        watch::<BgpConf>(client, optional, news.clone()),
+        watch::<EvpnConf>(client, optional, news.clone()),
     ]
-    .map(str::to_owned)
-    .to_vec()
 }
 
 struct Work {
