@@ -5,15 +5,20 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
+use egress_common::abi::config::flags;
 use egress_common::abi::layout::RECORDS;
 use egress_tests::gateway::{Agent, agent_binary, next_agent_binary};
+use egress_tests::lab::addresses::mac;
+use egress_tests::packet::build::{self, Header};
+use egress_tests::packet::proto;
 use egress_tests::system::process;
+use egress_tests::testrun::{Program, Verdict};
 use egress_tests::{Family, Lab, LabConfig, Need, skip};
 use serde_json::Value;
 
 use crate::load::Load;
-use crate::rig::{Files, Flow, NEEDS, complaints, map, pins};
+use crate::rig::{CLUSTER, Files, Flow, GATEWAY, NEEDS, change_config, complaints, config, edited, map, pins};
 
 /// The flows, asked of an agent that knows the layout, without newcomers.
 fn lasting(agent: &Agent<'_>) -> Result<BTreeMap<String, Flow>> {
@@ -51,6 +56,9 @@ fn there_and_back(attach: &str, then: &str) -> Result<()> {
     let links: Vec<_> = fs::read_dir(pins(&lab)?.join("links"))?.flatten().map(|it| it.file_name()).collect();
     ensure!(links.len() == if then == "clsact" { 0 } else { 3 }, "{links:?}");
     ensure!(complaints(&lab)?.is_empty(), "{:?}", complaints(&lab)?);
+    let config = config(&lab)?;
+    ensure!(config.flags & (flags::HOLD_PORTS | flags::NARROWED) == 0, "{config:?}");
+    ensure!((config.port_min, config.port_max) == (1024, 57_343), "{config:?}");
     let sums = load.finish()?;
     println!("{sums:?}");
     let flows = lasting(&agent)?;
@@ -110,6 +118,42 @@ fn an_upgrade_that_was_cut_short_is_finished() -> Result<()> {
         ensure!(now.get(name).is_some_and(|now| now.outside() == flow.outside()), "{name}: {now:?}, was {flow:?}");
     }
     load.finish()?;
+    Ok(())
+}
+
+/// While another table is asked first, a port that it may still have is not given away.
+#[test]
+fn what_has_ended_keeps_its_port() -> Result<()> {
+    if skip(NEEDS) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default())?;
+    let one = edited(GATEWAY, "    - 172.17.0.12,fd00:172:17::12\n", "");
+    let profile = "---\napiVersion: egress-ebpf.dev/v1alpha1\nkind: EgressGatewayProfile\nmetadata: {name: default}\n\
+                   spec: {portRange: {min: 2000, max: 2000}}\n";
+    let _agent = Agent::start(&lab, Files::write(&lab, CLUSTER, &format!("{one}{profile}"))?.options())?;
+    let out = Program::open(&lab.gateway.ns, &pins(&lab)?.join("progs/egw_out"), "eth0")?;
+    let inward = Program::open(&lab.gateway.ns, &pins(&lab)?.join("progs/egw_in"), "net1")?;
+    let (pod, far) = (lab.client("pod1")?.addr(Family::V4), (lab.far.addr(Family::V4), 443));
+    let send = |port: u16| {
+        let l4 = build::tcp((pod, port), far, (1, 0), 2, b"");
+        let packet = Header::new(pod, far.0, proto::TCP).packet(&l4);
+        Ok::<_, Error>(out.run(&build::ethernet(mac::GATEWAY_INSIDE, mac::OVERLAY, &packet))?.verdict)
+    };
+    let later = |more| {
+        change_config(&lab, |config| {
+            config.clock_offset_ns += 10_000_000_000;
+            config.flags = config.flags & !flags::HOLD_PORTS | more;
+        })
+    };
+    send(4001)?;
+    let egress = (lab.gateway.addr(Family::V4), 2000);
+    let reset = Header::new(far.0, egress.0, proto::TCP).packet(&build::tcp(far, egress, (1, 0), 4, b""));
+    inward.run(&build::ethernet(mac::GATEWAY_OUTSIDE, mac::ROUTER, &reset))?;
+    later(flags::HOLD_PORTS)?;
+    ensure!(send(4002)? == Verdict::Shot, "another table may have the port");
+    later(0)?;
+    ensure!(send(4003)? != Verdict::Shot, "nobody has it");
     Ok(())
 }
 

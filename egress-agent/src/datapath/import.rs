@@ -5,13 +5,10 @@ use std::{hash::Hash, ops::AddAssign, thread::sleep, time::Duration};
 use anyhow::{Result, ensure};
 use aya::{Pod, programs::SchedClassifier};
 use bytes::{BufMut, BytesMut};
-use egress_common::{
-    abi::{
-        family::{Family, V4, V6},
-        flow::{FlowKey, FlowValue},
-        order::{Carried, HEAD, MAX_FLOWS, Taken, Wide},
-    },
-    conntrack::state::State,
+use egress_common::abi::{
+    family::{Family, V4, V6},
+    flow::{FlowKey, FlowValue},
+    order::{Carried, HEAD, MAX_FLOWS, Taken, Wide},
 };
 
 use super::{
@@ -36,26 +33,9 @@ pub struct Flows {
 }
 
 impl Flows {
-    /// As if what has ended had carried a packet `now`: its port must not be given away here while the other table, which is
-    /// asked first, still has it.
-    #[must_use]
-    pub fn keeping_ports(mut self, now: u32) -> Self {
-        keep_ports(&mut self.v4, now);
-        keep_ports(&mut self.v6, now);
-        self
-    }
-
     /// All of our own.
     pub fn of(pins: &Pins) -> Result<Self> {
         Ok(Self { v4: own::<V4>(pins)?, v6: own::<V6>(pins)? })
-    }
-}
-
-fn keep_ports<F: Family>(flows: &mut [Carried<F>], now: u32) {
-    for flow in flows {
-        if State::of(flow.key.proto, flow.seen[0], flow.seen[1]) == State::Closed {
-            flow.last_seen = [now; 2];
-        }
     }
 }
 

@@ -15,6 +15,7 @@ use egress_common::abi::{
     flow::{FlowKey, IN, OUT, Word, state},
     order::{Carried, Wide},
 };
+use egress_common::nat::port::TRIES;
 use tracing::warn;
 
 use super::{
@@ -93,14 +94,49 @@ impl Old {
         })
     }
 
-    /// Tells its programs to pass on what belongs to no flow of theirs. The slot is written whole and then made the one in use.
+    /// Tells its programs to pass on what belongs to no flow of theirs.
     pub fn pass_on(&self) -> Result<()> {
-        let (slot, mut config) = self.config()?;
+        self.change(|config| self.add_flags(config, flags::YIELD))
+    }
+
+    /// Leaves its programs the lower half of their ports for new flows; what they have now. None if they are not known to have a
+    /// range that can be halved.
+    pub fn narrow(&self) -> Result<Option<(u16, u16)>> {
+        let (_, config) = self.config()?;
+        let field = |name| self.layout.field("CONFIG value", name, &config).map(number);
+        let (Some(flags), Some(place)) = (field("flags"), self.layout.place("CONFIG value", "port_max")) else {
+            return Ok(None);
+        };
+        let port = |name| field(name).and_then(|port| u16::try_from(port).ok());
+        let (Some(min), Some(max)) = (port("port_min"), port("port_max")) else { return Ok(None) };
+        if flags & u64::from(flags::NARROWED) != 0 {
+            return Ok(Some((min, max)));
+        }
+        if u32::from(max.saturating_sub(min)) < 2 * TRIES {
+            return Ok(None);
+        }
+        let middle = u16::midpoint(min, max);
+        self.change(|config| {
+            let bytes = config.get_mut(place).context("port_max of CONFIG")?;
+            let width = bytes.len();
+            bytes.copy_from_slice(&u64::from(middle).to_ne_bytes()[..width]);
+            self.add_flags(config, flags::NARROWED)
+        })?;
+        Ok(Some((min, middle)))
+    }
+
+    fn add_flags(&self, config: &mut [u8], more: u32) -> Result<()> {
         let place = self.layout.place("CONFIG value", "flags").context("LAYOUT has no flags of CONFIG")?;
         let bits = config.get_mut(place).context("flags of CONFIG")?;
-        let old = number(bits);
-        let width = bits.len();
-        bits.copy_from_slice(&(old | u64::from(flags::YIELD)).to_ne_bytes()[..width]);
+        let (old, width) = (number(bits), bits.len());
+        bits.copy_from_slice(&(old | u64::from(more)).to_ne_bytes()[..width]);
+        Ok(())
+    }
+
+    /// Changes its configuration: the slot that is not in use is written whole and then made the one in use.
+    fn change(&self, edit: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
+        let (slot, mut config) = self.config()?;
+        edit(&mut config)?;
         let new = 1 - slot.min(1);
         sys::update(self.map("CONFIG")?.0.as_fd(), new, &config).context("write map CONFIG")?;
         sys::update(self.map("ACTIVE")?.0.as_fd(), 0, &new.to_ne_bytes()).context("write map ACTIVE")

@@ -8,7 +8,7 @@ use std::{collections::HashMap, hash::Hash, thread::sleep};
 
 use anyhow::{Context, Result};
 use egress_common::abi::{
-    config::Config,
+    config::{Config, flags},
     family::{Address, Family},
     flow::FlowKey,
     order::{Carried, Wide},
@@ -19,16 +19,41 @@ use super::{
     attach::{Attach, Place, attach, attach_behind, put_in_place},
     import::{Became, Flows, GRACE, LOOKS, import, settle},
     load::Programs,
-    now,
     old::Old,
     pins::{Pins, remove_tree},
     xdp,
 };
 use crate::net::Netlink;
 
+/// What is in force here until the flows of `old` are taken over. Before, it may have given a port to a flow that is not copied
+/// yet, and answers come to it first: until all are, it opens flows in one half of its ports and we in the rest, and neither
+/// gives away the port of a flow that has ended.
+pub fn begin(old: &[Old], config: Config) -> Result<Config> {
+    let mut held = Config { flags: config.flags | flags::HOLD_PORTS, ..config };
+    for old in old {
+        if let Some(theirs) = old.narrow()? {
+            (held.port_min, held.port_max) = rest((held.port_min, held.port_max), theirs);
+        }
+    }
+    sleep(GRACE);
+    Ok(held)
+}
+
+/// The longer part of a range of ports that is outside of another one; all of it if there is none.
+fn rest((min, max): (u16, u16), theirs: (u16, u16)) -> (u16, u16) {
+    let below = (min, max.min(theirs.0.saturating_sub(1)));
+    let above = (min.max(theirs.1.saturating_add(1)), max);
+    let size = |(min, max): (u16, u16)| (u32::from(max) + 1).saturating_sub(u32::from(min));
+    match (size(below), size(above)) {
+        _ if theirs.0 > max || theirs.1 < min => (min, max),
+        (0, 0) => (min, max),
+        (low, high) if low > high => below,
+        _ => above,
+    }
+}
+
 /// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached. XDP
 /// programs that are there are replaced, too, if they are `wanted`.
-#[expect(clippy::too_many_arguments, reason = "each is another thing")]
 pub async fn run(
     programs: &mut Programs,
     pins: &Pins,
@@ -36,14 +61,13 @@ pub async fn run(
     places: &[Place<'_>],
     how: Attach,
     old: &[Old],
-    config: &Config,
     xdp_wanted: bool,
 ) -> Result<Attach> {
     let (behind, mut attached) = (|place: &&Place<'_>| !place.egress, how);
     for guard in places.iter().filter(|place| place.egress) {
         attached = attach(programs, pins, guard, how)?;
     }
-    let first = copy(programs, &read(old)?.keeping_ports(now(config)), false)?;
+    let first = copy(programs, &read(old)?, false)?;
     let mut beside = Vec::new();
     for place in places.iter().filter(behind) {
         let there = place.find(pins, nl).await?;
@@ -54,7 +78,7 @@ pub async fn run(
     }
     let mut last = Flows::default();
     let became = settle(LOOKS, || {
-        last = read(old)?.keeping_ports(now(config));
+        last = read(old)?;
         copy(programs, &last, false)
     })?;
     for (place, beside) in places.iter().filter(behind).zip(beside) {
@@ -135,6 +159,24 @@ mod tests {
             last_seen: [2, 3],
             packets: packets.map(Wide::from),
             bytes: packets.map(|packets| Wide::from(packets * 100)),
+        }
+    }
+
+    #[test]
+    fn what_is_outside_of_a_range() {
+        let whole = (1024, 65_535);
+        for (mine, theirs, want) in [
+            (whole, (1024, 33_279), (33_280, 65_535)),
+            (whole, (40_000, 50_000), (1024, 39_999)),
+            (whole, (2000, 2100), (2101, 65_535)),
+            ((2000, 3000), (4000, 5000), (2000, 3000)),
+            ((2000, 3000), (1024, 1999), (2000, 3000)),
+            ((2000, 3000), (2500, 5000), (2000, 2499)),
+            ((2000, 3000), (1024, 5000), (2000, 3000)),
+            ((0, 65_535), (0, 65_535), (0, 65_535)),
+            ((0, 10), (0, 5), (6, 10)),
+        ] {
+            assert_eq!(rest(mine, theirs), want, "{mine:?} {theirs:?}");
         }
     }
 

@@ -151,7 +151,9 @@ impl Running {
             nat.add_table(&desired.internal.interface, &desired.external.interface)?;
         }
         let passed_on = if self.take_over { flags::YIELD } else { 0 };
-        settings::exchange(&mut self.tables, takeover::passing_on(config, passed_on))?;
+        let yielding = takeover::passing_on(config, passed_on);
+        let first = if self.old.is_empty() { yielding } else { upgrade::begin(&self.old, yielding)? };
+        settings::exchange(&mut self.tables, first)?;
         let internal = (desired.internal.interface.as_str(), config.internal_ifindex);
         let external = (desired.external.interface.as_str(), config.external_ifindex);
         let moved = old.as_ref().is_none_or(|(_, old)| {
@@ -161,8 +163,9 @@ impl Running {
         if !self.old.is_empty() {
             let (programs, pins) = (&mut self.programs, &self.place.pins);
             self.attached =
-                upgrade::run(programs, pins, nl, &places, self.how, &self.old, &config, xdp::wanted(&desired)).await?;
+                upgrade::run(programs, pins, nl, &places, self.how, &self.old, xdp::wanted(&desired)).await?;
             self.old.clear();
+            settings::exchange(&mut self.tables, yielding)?;
         } else if moved {
             for place in places {
                 self.attached = attach(&mut self.programs, &self.place.pins, &place, self.how)?;

@@ -38,11 +38,14 @@ use crate::{
 pub const YIELDING: u32 = flags::YIELD | flags::YIELD_NOT_SYN;
 
 /// `config` with `bits` of [`YIELDING`]. As long as there are any a segment in mid-connection may be of a flow that is not there
-/// yet: none is refused.
+/// yet: none is refused. And the kernel still has the ports of those that have ended.
 #[must_use]
 pub const fn passing_on(config: Config, bits: u32) -> Config {
-    let kept = if bits == 0 { config.flags } else { config.flags & !(flags::MIDFLOW_RESET | flags::MIDFLOW_DROP) };
-    Config { flags: kept | bits, ..config }
+    let flags = match bits {
+        0 => config.flags,
+        _ => config.flags & !(flags::MIDFLOW_RESET | flags::MIDFLOW_DROP) | flags::HOLD_PORTS | bits,
+    };
+    Config { flags, ..config }
 }
 
 /// The kernel's NAT, if the namespace has any.
@@ -113,7 +116,6 @@ impl Look<'_> {
         let (flows, others) =
             foreign::carried(&tracked, self.egress, &self.own, now(&self.config), &self.config.timeouts);
         self.others = others;
-        let flows = flows.keeping_ports(now(&self.config));
         import(self.programs.get("import")?, &flows, false)
     }
 }

@@ -37,6 +37,10 @@ pub mod flags {
     pub const XDP_OUT: u32 = 128;
     /// Likewise out of the internal interface.
     pub const XDP_IN: u32 = 256;
+    /// A closed flow keeps its port from the allocator: a table that is asked before this one still has it, too.
+    pub const HOLD_PORTS: u32 = 512;
+    /// The range of ports was narrowed for a table that comes after this one.
+    pub const NARROWED: u32 = 1024;
 }
 
 /// Seconds after which a flow that carries nothing ends.
@@ -205,6 +209,6 @@ mod tests {
     fn flags_keep_their_numbers() {
         assert_eq!((flags::PRESERVE_PORT, flags::CSUM_IPV6, flags::YIELD, flags::YIELD_NOT_SYN), (1, 2, 4, 8));
         assert_eq!((flags::MIDFLOW_RESET, flags::MIDFLOW_DROP, flags::FLOW_EVENTS), (16, 32, 64));
-        assert_eq!((flags::XDP_OUT, flags::XDP_IN), (128, 256));
+        assert_eq!((flags::XDP_OUT, flags::XDP_IN, flags::HOLD_PORTS, flags::NARROWED), (128, 256, 512, 1024));
     }
 }

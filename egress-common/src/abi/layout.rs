@@ -115,7 +115,11 @@ pub const RECORDS: [Record; 5] = [
         FlowValue<V6>,
         [nat_addr, word.port, word.seen, word.state, last_seen, created, packets, bytes]
     ),
-    record!("CONFIG value", Config, [clock_offset_ns, netns_cookie, port_key, flags, external_ifindex]),
+    record!(
+        "CONFIG value",
+        Config,
+        [clock_offset_ns, netns_cookie, port_key, flags, external_ifindex, port_min, port_max]
+    ),
 ];
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn nothing_in_mid_connection_is_refused_while_packets_are_passed_on() {
     for refusal in [flags::MIDFLOW_RESET, flags::MIDFLOW_DROP] {
         let config = Config { flags: refusal | flags::PRESERVE_PORT, ..Config::EMPTY };
         for bits in [flags::YIELD, flags::YIELD_NOT_SYN, YIELDING] {
-            assert_eq!(passing_on(config, bits).flags, flags::PRESERVE_PORT | bits);
+            assert_eq!(passing_on(config, bits).flags, flags::PRESERVE_PORT | flags::HOLD_PORTS | bits);
         }
         assert_eq!(passing_on(config, 0).flags, config.flags);
     }
