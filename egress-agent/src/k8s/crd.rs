@@ -44,6 +44,14 @@ fn plain(mut crd: Value) -> (String, Value) {
             schema.remove("title");
         }
     }
+    if crd.pointer("/spec/group") == Some(&json!("kubeovn.io")) {
+        for part in ["spec", "status"] {
+            let at = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}");
+            if let Some(schema) = crd.pointer_mut(&at) {
+                open(schema);
+            }
+        }
+    }
     if let Some(names) = crd.pointer_mut("/spec/names").and_then(Value::as_object_mut) {
         let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default();
         names.insert("listKind".to_owned(), json!(format!("{kind}List")));
@@ -64,6 +72,23 @@ fn no_nullable(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(no_nullable),
         _ => {}
+    }
+}
+
+/// Fields that another release of Kube-OVN has are stored as they come: what of a VpcEgressGateway is not known is told in a
+/// condition, and is there when somebody does know it.
+fn open(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    if fields.contains_key("properties") {
+        fields.insert("x-kubernetes-preserve-unknown-fields".to_owned(), json!(true));
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(schema) = fields.get_mut(below) {
+            open(schema);
+        }
+    }
+    if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(open);
     }
 }
 

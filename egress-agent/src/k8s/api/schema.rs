@@ -72,11 +72,9 @@ pub(crate) fn unknown_fields(schema: &Value, value: &Value, path: &str) -> Vec<S
         }
         Value::Object(fields) => {
             let Some(known) = schema.get("properties") else { return Vec::new() };
-            let open = schema.get("x-kubernetes-preserve-unknown-fields").is_some();
             let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
             let unknown = |(name, value): (&String, &Value)| match known.get(name) {
                 Some(schema) => unknown_fields(schema, value, &below(name)),
-                None if open => Vec::new(),
                 None => vec![below(name)],
             };
             fields.iter().flat_map(unknown).collect()

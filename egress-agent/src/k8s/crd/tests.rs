@@ -64,6 +64,24 @@ fn schemas_are_structural() {
     }
 }
 
+/// What another release of Kube-OVN has more is stored, wherever it stands.
+#[test]
+fn unknown_fields_are_stored() {
+    fn look(schema: &Value, at: &str) -> usize {
+        let open = schema["x-kubernetes-preserve-unknown-fields"] == true;
+        assert!(open || schema.get("properties").is_none(), "{at}");
+        let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        let below = properties.map(|(name, below)| look(below, &format!("{at}.{name}"))).sum::<usize>();
+        let items = ["items", "additionalProperties"].iter().filter_map(|field| schema.get(*field));
+        usize::from(open) + below + items.map(|below| look(below, &format!("{at}[]"))).sum::<usize>()
+    }
+    for (name, crd) in all().iter().filter(|(name, _)| name.starts_with("kubeovn.io/")) {
+        let schema = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties").unwrap();
+        let open = look(&schema["spec"], "spec") + schema.get("status").map_or(0, |status| look(status, "status"));
+        assert!(open > 0 && (name != "kubeovn.io/vpc-egress-gateways.yaml" || open > 20), "{name}: {open}");
+    }
+}
+
 /// What `kubectl get veg` and `-o wide` print above Kube-OVN's documents' examples.
 #[test]
 fn columns_are_those_of_the_documents() {
