@@ -6,7 +6,13 @@ use serde::Serialize;
 
 use super::{Doctor, Format, Probe, output};
 use crate::{
-    datapath::{attach, audit, now, pins::Pins, probe, stats, tables::Tables},
+    datapath::{
+        attach, audit, now,
+        pins::Pins,
+        probe,
+        stats::{self, Stats},
+        tables::Tables,
+    },
     net::{
         Netlink, Step,
         netfilter::{Netfilter, rules::TABLE},
@@ -20,8 +26,10 @@ use crate::{
     },
 };
 
-/// The check of what the agent was told.
+/// The check of what the agent was told. With refused manifests the state before is in force, and packets pass.
 const MANIFESTS: &str = "manifests";
+/// The check of the flow table's room. A full table still serves the flows that are in it.
+const ROOM: &str = "room for flows";
 
 #[derive(Serialize)]
 struct Report {
@@ -56,9 +64,7 @@ pub(super) fn run(args: &Doctor) -> Result<bool> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     let checks = runtime.block_on(examine(&place))?;
     if probe.is_some() {
-        // With refused manifests the state before is in force, and packets pass.
-        let checks: Vec<Check> = checks.into_iter().filter(|check| check.name != MANIFESTS).collect();
-        return failures(&checks);
+        return failures(&traffic(checks));
     }
     let report = Report { ok: checks.iter().all(|check| check.ok), checks };
     if args.output == Format::Json {
@@ -71,6 +77,11 @@ pub(super) fn run(args: &Doctor) -> Result<bool> {
     }
     output::print(&table.to_string())?;
     Ok(report.ok)
+}
+
+/// Those that say whether the traffic there is passes. A Pod that is not ready gets none, which would be worse.
+fn traffic(checks: Vec<Check>) -> Vec<Check> {
+    checks.into_iter().filter(|check| check.name != MANIFESTS && check.name != ROOM).collect()
 }
 
 /// Says what fails, in a line each: the kubelet shows it in an Event. True if nothing does.
@@ -112,7 +123,7 @@ async fn examine(place: &Place) -> Result<Vec<Check>> {
             return Ok(checks);
         }
     };
-    checks.push(table(pins, status.as_ref()));
+    checks.extend(table(stats::read(pins, None), status.as_ref()));
     checks.push(pairs(pins, now(&config)));
     let Some(status) = status else {
         checks.push(check("status", false, "no agent has run since boot", START));
@@ -158,20 +169,19 @@ fn agent(status: Option<&Status>) -> Check {
     }
 }
 
-fn table(pins: &Pins, status: Option<&Status>) -> Check {
+fn table(stats: Result<Stats>, status: Option<&Status>) -> Vec<Check> {
+    const NAME: &str = "flow table";
     let size = status.map_or("", |status| status.table.as_str());
-    match stats::read(pins, None) {
+    match stats {
         Ok(stats) => {
             let (flows, capacity) = (stats.table.flows, stats.table.capacity);
-            let full = flows >= u64::from(capacity);
-            check(
-                "flow table",
-                !full,
-                format!("{flows} of {capacity} flows; {size}"),
-                "raise the memory limit or maxFlows",
-            )
+            let free = u64::from(capacity).saturating_sub(flows);
+            vec![
+                check(NAME, true, format!("{flows} of {capacity} flows; {size}"), ""),
+                check(ROOM, free > 0, format!("for {free} more"), "raise the memory limit or maxFlows"),
+            ]
         }
-        Err(error) => check("flow table", false, format!("{error:#}"), "egress-agent detach, then start the gateway"),
+        Err(error) => vec![check(NAME, false, format!("{error:#}"), "egress-agent detach, then start the gateway")],
     }
 }
 
@@ -306,4 +316,21 @@ fn step(step: Step) -> Check {
     let ok = step.ok || !step.required;
     let advice = if step.ok || step.required { String::new() } else { format!("; advice: {}", step.fix) };
     check(step.name, ok, format!("{}{advice}", step.detail), step.fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Flows of a full table go on: a Pod that is not ready would get no traffic at all.
+    #[test]
+    fn a_full_table_is_told_and_is_ready() {
+        let full = stats::Table { flows: 8, ipv4: 8, ipv6: 0, capacity: 8 };
+        let stats = Stats { id: "g".to_owned(), counters: [].into(), drops: [].into(), table: full, top: None };
+        let checks = table(Ok(stats), None);
+        assert!(checks.iter().any(|check| !check.ok), "doctor says it");
+        assert!(traffic(checks).iter().all(|check| check.ok), "the probe does not");
+        let unreadable = traffic(table(Err(anyhow::anyhow!("no pins")), None));
+        assert!(unreadable.iter().any(|check| !check.ok));
+    }
 }
