@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{Spec, output};
 use crate::{
+    datapath::pins,
     net::{Netlink, observe, prepare},
     role::place::Place,
     spec::{self, Flags},
@@ -11,7 +12,14 @@ use crate::{
 
 /// True if nothing that is needed lacks.
 pub(super) fn run(args: &Spec) -> Result<bool> {
-    Place::enter(args.netns.netns.as_deref())?;
+    let place = Place::enter(args.netns.netns.as_deref())?;
+    // A gateway in a Pod sees its own pins only, and those of a Pod that is gone hold its flow table in memory.
+    match pins::sweep(&place.pins.id) {
+        Ok(swept) => {
+            swept.iter().try_for_each(|id| output::print(&format!("swept {id}: its network namespace is gone")))?
+        }
+        Err(error) => eprintln!("sweep: {error:#}"),
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let nl = Netlink::open().context("rtnetlink")?;

@@ -22,21 +22,25 @@ fn image<'a>(spec: &'a VpcEgressGatewaySpec, settings: &'a Settings) -> &'a str 
     if spec.image.is_empty() { &settings.image } else { &spec.image }
 }
 
-/// `prepare`: forwarding, rules and routes, which need more than the gateway has.
+/// `prepare`: forwarding, rules, routes and others' leftovers, which need more than the gateway has.
 pub(super) fn prepare(spec: &VpcEgressGatewaySpec, settings: &Settings) -> Value {
     json!({
         "name": "prepare",
         "image": image(spec, settings),
         "imagePullPolicy": settings.pull_policy,
         "command": ["egress-agent", "prepare", "--file", CONFIG],
+        "env": [field("POD_UID", "metadata.uid")],
         "securityContext": {"privileged": true},
-        "volumeMounts": [{"name": "config", "mountPath": CONFIG, "readOnly": true}],
+        "volumeMounts": [
+            {"name": "config", "mountPath": CONFIG, "readOnly": true},
+            // All folders: those of gateways that are gone are swept.
+            {"name": "bpf", "mountPath": BPF},
+        ],
     })
 }
 
 /// `gateway`.
 pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: &Settings) -> Value {
-    let field = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
     json!({
         "name": "gateway",
         "image": image(spec, settings),
@@ -66,6 +70,11 @@ pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: 
             {"name": "bpf", "mountPath": POD_PINS, "subPathExpr": "egress-ebpf/$(POD_UID)"},
         ],
     })
+}
+
+/// A variable with a field of the Pod.
+fn field(name: &str, path: &str) -> Value {
+    json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
 }
 
 /// By exec: the node cannot reach the Pods of another Vpc than the default one.
