@@ -13,5 +13,6 @@ use crate::{
 pub(super) fn run(args: Controller) -> Result<()> {
     let settings = Settings { image: args.image, pull_policy: args.pull_policy, compat: Compat::None };
     let identity = env::var("POD_NAME").unwrap_or_else(|_| format!("egress-agent-{}", std::process::id()));
-    controller::run(&controller::Options { mode: args.mode, settings, namespace: args.namespace, identity })
+    let (mode, namespace, health_port) = (args.mode, args.namespace, args.health_port);
+    controller::run(&controller::Options { mode, settings, namespace, identity, health_port })
 }

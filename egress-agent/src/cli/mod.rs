@@ -97,7 +97,7 @@ enum Probe {
 
 #[derive(Args)]
 struct Controller {
-    /// Who makes the gateways' Deployments [default: observe if there is a Deployment kube-ovn-controller, else managed]
+    /// Who makes the gateways' Deployments [default: observe if there is a Deployment or Lease kube-ovn-controller, else managed]
     #[arg(long, value_enum)]
     mode: Option<Mode>,
     /// Image of gateways that name none
@@ -106,6 +106,9 @@ struct Controller {
     /// When gateways' images are pulled: Always, IfNotPresent or Never
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pull_policy: String,
+    /// Serve /healthz and /readyz on this port
+    #[arg(long, value_name = "PORT")]
+    health_port: Option<u16>,
     /// Namespace of the Lease
     #[arg(long, default_value_t = env::var("POD_NAMESPACE").unwrap_or_else(|_| "default".to_owned()))]
     namespace: String,
@@ -122,6 +125,9 @@ struct Render {
     /// Image of gateways that name none
     #[arg(long, default_value = IMAGE)]
     image: String,
+    /// When gateways' images are pulled: Always, IfNotPresent or Never
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pull_policy: String,
     /// `kube-ovn`: routes of policies are in the Pod's annotation, too
     #[arg(long, value_enum, default_value_t = Compat::None)]
     compat: Compat,

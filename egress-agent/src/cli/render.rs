@@ -10,7 +10,7 @@ use crate::{
 
 pub(super) fn run(args: &Render) -> Result<()> {
     let objects = spec::parse(&spec::read::read(&args.files)?)?;
-    let settings = Settings { image: args.image.clone(), compat: args.compat, ..Settings::default() };
+    let settings = Settings { image: args.image.clone(), pull_policy: args.pull_policy.clone(), compat: args.compat };
     let (list, warnings) = render(&objects, &settings)?;
     for warning in warnings {
         eprintln!("warning: {warning}");

@@ -50,7 +50,12 @@ pub(super) fn build(gateway: &VpcEgressGateway, resolved: &Resolved, settings: &
             },
         },
     });
-    let hash = names::hash(deployment.to_string().as_bytes());
+    // Who owns it is none of its content: `render` knows no owner, and says the same.
+    let hash = names::hash(
+        json!([names::deployment(gateway), deployment["metadata"]["labels"], deployment["spec"]])
+            .to_string()
+            .as_bytes(),
+    );
     deployment["metadata"]["annotations"] = json!({APPLIED: &hash[..12]});
     deployment
 }

@@ -4,16 +4,21 @@
 //! ```text
 //! VEG, Vpc, Subnets, … ── spec::plan::cluster ─→ Resolved ─┬─ deployment ─→ Deployment
 //! Pods, Namespaces ────── select ─→ selected addresses ────┼─ config ─────→ ConfigMap (what `egress-agent gateway` reads)
-//! Deployment, its Pods ── workload ─→ what there is ───────┴─ status ─────→ status, Events
+//! Deployment, its Pods ── workload ─→ what there is ───────┼─ status ─────→ status, Events
+//!                                                          └─ ovn ────────→ OVN rows (none yet)
 //! ```
 //!
 //! [`plan`] puts it together for one gateway. Objects are JSON, because server-side apply sends exactly these fields and
 //! no others; a test reads them by Kubernetes' own types.
 
+mod claims;
 pub mod config;
 mod container;
 mod deployment;
+mod members;
 mod names;
+mod ovn;
+mod owned;
 mod plan;
 mod quantity;
 pub mod render;
@@ -25,7 +30,8 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{Event, Input, OvnRow, Plan, plan};
+pub use ovn::Row;
+pub use plan::{Event, Input, Plan, mistakes, plan};
 
 /// What the controller's command line says about gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,6 +7,9 @@ use crate::k8s::api::{GATEWAY_LABEL, VpcEgressGateway};
 /// Value of the label `app` of gateways.
 pub(super) const APP: &str = "vpc-egress-gateway";
 
+/// What the ConfigMap's name has more than the Deployment's.
+pub(super) const CONFIG: &str = "-egress";
+
 /// Longest value of a label.
 const LABEL: usize = 63;
 
@@ -17,7 +20,7 @@ pub(super) fn deployment(gateway: &VpcEgressGateway) -> String {
 
 /// The ConfigMap's name.
 pub(super) fn config(gateway: &VpcEgressGateway) -> String {
-    format!("{}-egress", deployment(gateway))
+    format!("{}{CONFIG}", deployment(gateway))
 }
 
 /// Name of the gateway.

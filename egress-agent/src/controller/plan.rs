@@ -9,18 +9,18 @@ use k8s_openapi::api::{
 use serde_json::{Value, json};
 
 use super::{
-    Settings, config, container, deployment, names,
+    Settings, config, container, deployment, names, ovn,
     select::Selected,
     status::{self, Facts},
-    workload::{self, rolled_out},
+    workload::{self, Nodes, rolled_out},
 };
 use crate::{
     k8s::{
-        api::{Condition, VpcEgressGateway, VpcEgressGatewayStatus, schema::unknown_fields},
+        api::{Condition, VpcEgressGateway, VpcEgressGatewaySpec, VpcEgressGatewayStatus, schema::unknown_fields},
         crd::VEG_SPEC,
     },
     spec::{
-        Located, Objects, SpecErrors,
+        Located, Objects, Problem, SpecErrors,
         addr::Family,
         plan::{
             cluster::{Resolved, resolve},
@@ -40,12 +40,16 @@ pub struct Input<'a> {
     pub selected: Selected,
     /// Pods that it selects and another gateway has, with that one.
     pub lost: BTreeMap<String, String>,
+    /// Why the name of its objects is another's, if it is.
+    pub taken: Option<String>,
     /// Deployments that it owns.
     pub deployments: &'a [&'a Deployment],
-    /// Its ConfigMap.
+    /// The ConfigMap of its name that it owns.
     pub config: Option<&'a ConfigMap>,
     /// Its Pods.
     pub pods: &'a [&'a Pod],
+    /// The Nodes.
+    pub nodes: &'a Nodes,
     /// What the last writes failed by.
     pub failure: Option<&'a str>,
     /// The controller's settings.
@@ -54,9 +58,13 @@ pub struct Input<'a> {
     pub now: &'a str,
 }
 
-/// A row of OVN that a gateway needs. There are none yet: who steers Pods to a gateway is later work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OvnRow {}
+impl Input<'_> {
+    /// What its Deployment shall be called.
+    #[must_use]
+    pub fn deployment_name(&self) -> String {
+        names::deployment(&self.gateway.object)
+    }
+}
 
 /// Something to tell a person once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +88,8 @@ pub struct Plan {
     pub remove: Vec<String>,
     /// Gateway Pods whose configuration changed and the annotation that says so.
     pub touch: Vec<(String, String)>,
-    /// Rows of OVN.
-    pub ovn: Vec<OvnRow>,
+    /// Rows of OVN that steer Pods to the gateway: after its Pods are there, before the status tells of them.
+    pub ovn: Vec<ovn::Row>,
     /// To be applied to the status.
     pub status: Option<VpcEgressGatewayStatus>,
     /// To be told.
@@ -103,17 +111,7 @@ pub(super) fn wanted(
     selected: &Selected,
     settings: &Settings,
 ) -> Result<Wanted, SpecErrors> {
-    let resolved = resolve(objects, gateway)?;
-    let mut report = Report::default();
-    if let Some(reason) = container::too_small(&gateway.object.spec, &resolved.profile) {
-        report.error(&gateway.at(), "spec.resources.limits.memory", reason);
-    }
-    let name = names::config(&gateway.object);
-    if name.len() > 253 {
-        let reason = format!("{name} is too long for the name of an object; use a shorter name or prefix");
-        report.error(&gateway.at(), "metadata.name", reason);
-    }
-    report.finish(Some(()))?;
+    let resolved = check(objects, gateway)?;
     let serves = |ip: &IpAddr| resolved.serves(Family::of(*ip));
     let served: Selected = selected
         .iter()
@@ -125,18 +123,42 @@ pub(super) fn wanted(
     Ok(Wanted { resolved, deployment, config })
 }
 
+/// What a gateway's names mean, if all of it is right.
+pub(super) fn check(objects: &Objects, gateway: &Located<VpcEgressGateway>) -> Result<Resolved, SpecErrors> {
+    let resolved = resolve(objects, gateway)?;
+    let mut report = Report::default();
+    if let Some(reason) = container::too_small(&gateway.object.spec, &resolved.profile) {
+        report.error(&gateway.at(), "spec.resources.limits.memory", reason);
+    }
+    let name = names::config(&gateway.object);
+    if name.len() > 253 {
+        let reason = format!("{name} is too long for the name of an object; use a shorter name or prefix");
+        report.error(&gateway.at(), "metadata.name", reason);
+    }
+    report.finish(Some(()))?;
+    Ok(resolved)
+}
+
 /// What is to be done for one gateway. A spec that is wrong changes nothing but the status.
 #[must_use]
 pub fn plan(input: &Input<'_>) -> Plan {
     let gateway = &input.gateway.object;
     let name = names::deployment(gateway);
-    let wanted = wanted(input.objects, input.gateway, &input.selected, input.settings);
+    let wanted = match &input.taken {
+        Some(reason) => Err(SpecErrors(vec![Problem {
+            origin: None,
+            object: None,
+            field: Some("metadata.name".to_owned()),
+            reason: reason.clone(),
+        }])),
+        None => wanted(input.objects, input.gateway, &input.selected, input.settings),
+    };
     let live = input.deployments.iter().find(|d| d.metadata.name.as_deref() == Some(&name)).copied();
     let mut plan = Plan::default();
-    let attachment = wanted.as_ref().map_or("", |wanted| &wanted.resolved.attachment);
-    let pods = workload::pods(input.pods, attachment);
+    let pods = workload::pods(input.pods, input.nodes);
+    let replicas = gateway.spec.replicas.unwrap_or(1);
     let mut unwritable = None;
-    let mut applied = false;
+    let mut complete = false;
     if let Ok(wanted) = &wanted {
         match &wanted.config {
             Ok(config) => {
@@ -146,30 +168,31 @@ pub fn plan(input: &Input<'_>) -> Plan {
             }
             Err(reason) => unwritable = Some(reason.as_str()),
         }
-        applied = live.is_some_and(|live| is_applied(live, &wanted.deployment));
+        complete = live.is_some_and(|live| is_last_applied(live, &wanted.deployment) && rolled_out(live, replicas));
+        let applied = live.is_some_and(|live| is_applied(live, &wanted.deployment));
         // Its Pods cannot start without the configuration.
         if !applied && (wanted.config.is_ok() || input.config.is_some()) {
             plan.deployment = Some(wanted.deployment.clone());
         }
-        plan.remove = input.deployments.iter().filter_map(|d| d.metadata.name.clone()).filter(|d| *d != name).collect();
+        // Those before carry the traffic until the new one can.
+        if complete {
+            let names = input.deployments.iter().filter_map(|d| d.metadata.name.clone());
+            plan.remove = names.filter(|d| *d != name).collect();
+        }
+        plan.ovn = ovn::rows(&wanted.resolved, &pods);
     }
-    let replicas = gateway.spec.replicas.unwrap_or(1);
-    let mut not_served: Vec<(String, String)> = not_served(&gateway.spec, Reader::Controller)
-        .into_iter()
-        .map(|(field, meaning)| (field.to_owned(), meaning.to_owned()))
-        .collect();
-    let unknown = unknown_fields(&VEG_SPEC, &json!(gateway.spec), "spec");
-    not_served.extend(unknown.into_iter().map(|field| (field, "is no known field".to_owned())));
+    let not_served = unserved(&gateway.spec);
     let status = status::build(&Facts {
         gateway,
         errors: wanted.as_ref().err(),
+        taken: input.taken.is_some(),
         not_served: &not_served,
         lost: &input.lost,
         unwritable,
         pods: &pods,
         failure: input.failure,
-        rolled_out: applied && live.is_some_and(|live| rolled_out(live, replicas)),
-        deployment: live.and_then(|live| live.metadata.name.as_deref()),
+        rolled_out: complete,
+        deployment: live.or_else(|| input.deployments.first().copied()).and_then(|live| live.metadata.name.as_deref()),
         now: input.now,
     });
     plan.events = events(gateway.status.as_ref(), &status);
@@ -179,16 +202,37 @@ pub fn plan(input: &Input<'_>) -> Plan {
     plan
 }
 
+/// Everything that is wrong with a gateway, in one line.
+pub fn mistakes(input: &Input<'_>) -> Result<(), String> {
+    match &input.taken {
+        Some(reason) => Err(reason.clone()),
+        None => check(input.objects, input.gateway).map(drop).map_err(|errors| status::told(&errors)),
+    }
+}
+
+/// Fields that are set and do nothing yet, with what that means, and fields that nobody knows.
+pub(super) fn unserved(spec: &VpcEgressGatewaySpec) -> Vec<(String, String)> {
+    let known = not_served(spec, Reader::Controller).into_iter();
+    let known = known.map(|(field, meaning)| (field.to_owned(), meaning.to_owned()));
+    let unknown = unknown_fields(&VEG_SPEC, &json!(spec), "spec").into_iter();
+    known.chain(unknown.map(|field| (field, "is no known field".to_owned()))).collect()
+}
+
+/// Whether we applied this last, whatever others made of it.
+fn is_last_applied(live: &Deployment, wanted: &Value) -> bool {
+    let hash = live.metadata.annotations.as_ref().and_then(|annotations| annotations.get(deployment::APPLIED));
+    hash.map(String::as_str) == wanted["metadata"]["annotations"][deployment::APPLIED].as_str()
+}
+
 /// Whether a Deployment is the one that is wanted. The hash notices a field that is gone, the comparison a hand's edit.
 fn is_applied(live: &Deployment, wanted: &Value) -> bool {
-    let hash = live.metadata.annotations.as_ref().and_then(|annotations| annotations.get(deployment::APPLIED));
-    let ours = wanted["metadata"]["annotations"][deployment::APPLIED].as_str();
+    let last = is_last_applied(live, wanted);
     let mut wanted = wanted.clone();
     // The API server writes quantities in its own way.
     if let Some(container) = wanted.pointer_mut("/spec/template/spec/containers/0").and_then(Value::as_object_mut) {
         container.remove("resources");
     }
-    hash.map(String::as_str) == ours && covers(&json!(live), &wanted)
+    last && covers(&json!(live), &wanted)
 }
 
 /// Whether every field of `wanted` is in `live`; more may be, the API server's defaults for one.
@@ -198,11 +242,24 @@ fn covers(live: &Value, wanted: &Value) -> bool {
             Some(live) => covers(live, wanted),
             None => is_empty(wanted),
         }),
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| covers(live, wanted))
-        }
+        (Value::Array(live), Value::Array(wanted)) => match merged_by(wanted) {
+            // Others may have entries of their own between ours: a sidecar, a variable, a mount.
+            Some(key) => wanted.iter().all(|wanted| {
+                live.iter().find(|live| live[key] == wanted[key]).is_some_and(|live| covers(live, wanted))
+            }),
+            None => live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| covers(live, wanted)),
+        },
         _ => live == wanted,
     }
+}
+
+/// What the entries of a list are told apart by, where the API server merges lists of several managers entry by entry:
+/// containers, variables and volumes by `name`, mounts by `mountPath`, owners by `uid`.
+fn merged_by(wanted: &[Value]) -> Option<&'static str> {
+    // The path first: a mount has the name of its volume.
+    ["mountPath", "uid", "name"]
+        .into_iter()
+        .find(|key| !wanted.is_empty() && wanted.iter().all(|it| it[key].is_string()))
 }
 
 /// What the API server does not store.

@@ -2,7 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{Settings, plan::wanted, select::Index};
+use super::{
+    Settings,
+    plan::{unserved, wanted},
+    select::Index,
+};
 use crate::spec::{Objects, Problem, SpecErrors};
 
 /// A List of what the controller would write for every VpcEgressGateway, and what is worth knowing.
@@ -22,6 +26,11 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
         match wanted(objects, gateway, &index.selected(key), settings) {
             Ok(wanted) => {
                 warnings.extend(wanted.resolved.warnings);
+                let unserved = unserved(&gateway.object.spec).into_iter();
+                let unserved =
+                    unserved.map(|(field, meaning)| problem(key, &field, format!("is not served: {meaning}")));
+                // Unknown fields were told of when the files were read.
+                warnings.extend(unserved.filter(|problem| !problem.reason.ends_with("is no known field")));
                 match wanted.config {
                     Ok(config) => items.push(config),
                     Err(reason) => errors.push(problem(key, "spec.selectors", reason)),

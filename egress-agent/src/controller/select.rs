@@ -1,8 +1,8 @@
 //! Which Pods leave by which gateway, kept up to date object by object: a change of a Pod costs a look at the gateways, a
 //! change of a Namespace at its Pods, a change of a gateway's selectors at all Pods once. No other change looks at Pods.
 //!
-//! Where several gateways select one Pod, the oldest has it (`metadata.creationTimestamp`), of equals the first by
-//! `namespace/name`: a new gateway never takes Pods away from one that works.
+//! Where several gateways select one Pod, the oldest that serves has it (`metadata.creationTimestamp`), of equals the first by
+//! `namespace/name`: a new gateway never takes Pods away from one that works, and one that was never valid from nobody.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,8 +31,8 @@ use crate::{
 /// Addresses of Pods, by `namespace/name`.
 pub type Selected = BTreeMap<String, Vec<IpAddr>>;
 
-/// A gateway's place among those that select a Pod: by age, then by name.
-type Rank = (Option<Time>, String);
+/// A gateway's place among those that select a Pod: those that cannot serve last, then by age, then by name.
+type Rank = (bool, Option<Time>, String);
 
 struct Selecting {
     vpc: String,
@@ -66,6 +66,8 @@ struct Member {
 #[derive(Default)]
 pub struct Index {
     gateways: BTreeMap<String, Selecting>,
+    /// Gateways that cannot serve: never valid.
+    idle: BTreeSet<String>,
     namespaces: BTreeMap<String, Labels>,
     pods: BTreeMap<String, Member>,
     /// Pods by Namespace.
@@ -111,7 +113,7 @@ impl Index {
             return Changed::new();
         }
         let vpc = vpc_name(&gateway.spec).to_owned();
-        let rank = (gateway.metadata.creation_timestamp.clone(), key.clone());
+        let rank = (self.idle.contains(&key), gateway.metadata.creation_timestamp.clone(), key.clone());
         let new = Selecting { vpc, rank, given: gateway.spec.selectors.clone(), selectors };
         // Most changes of a gateway are of its status.
         if self.gateways.get(&key).is_some_and(|old| old.says(&new)) {
@@ -121,8 +123,21 @@ impl Index {
         self.again_for(&key)
     }
 
+    /// Whether a gateway serves the Pods that it has: it is valid, or its last valid state runs.
+    pub fn serves(&mut self, key: &str, serves: bool) -> Changed {
+        let moved = if serves { self.idle.remove(key) } else { self.idle.insert(key.to_owned()) };
+        if !moved {
+            return Changed::new();
+        }
+        if let Some(gateway) = self.gateways.get_mut(key) {
+            gateway.rank.0 = !serves;
+        }
+        self.again_for(key)
+    }
+
     /// A gateway that is gone.
     pub fn without_gateway(&mut self, key: &str) -> Changed {
+        self.idle.remove(key);
         self.gateways.remove(key);
         self.again_for(key)
     }
@@ -206,7 +221,7 @@ impl Index {
         let mut by: Vec<&Rank> =
             self.gateways.values().filter(|of| of.selects(pod, &namespace)).map(|of| &of.rank).collect();
         by.sort();
-        let by: Vec<String> = by.into_iter().map(|(_, key)| key.clone()).collect();
+        let by: Vec<String> = by.into_iter().map(|(_, _, key)| key.clone()).collect();
         if by == pod.by {
             return Changed::new();
         }

@@ -1,26 +1,32 @@
 //! Everything that the controller has seen of the cluster, and which gateways a change may concern. Pure: changes come in
 //! one by one, whoever brings them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ConfigMap, Namespace, Pod},
+    core::v1::{ConfigMap, Namespace, Node, Pod},
 };
 use kube::Resource;
-use serde::de::DeserializeOwned;
 
 use super::{
-    Input, Settings, names,
+    Input, Settings,
+    claims::{self, Claims},
+    members::Members,
+    names,
+    owned::Owned,
+    plan::check,
     select::{Changed, Index},
+    workload::Nodes,
 };
 use crate::{
-    k8s::api::{
-        BgpConf, EgressGatewayProfile, EvpnConf, GATEWAY_LABEL, IPPool, NetworkAttachmentDefinition, Subnet, Vpc,
-        VpcEgressGateway,
+    k8s::{
+        api::{
+            BgpConf, EgressGatewayProfile, EvpnConf, GATEWAY_LABEL, IPPool, NetworkAttachmentDefinition, Subnet, Vpc,
+            VpcEgressGateway, owned_by,
+        },
+        watch::Watched,
+        write::taken,
     },
     spec::{
         Located, Objects, Origin,
@@ -33,23 +39,14 @@ use crate::{
 pub struct State {
     objects: Objects,
     index: Index,
-    deployments: BTreeMap<String, Deployment>,
-    configs: BTreeMap<String, ConfigMap>,
-    /// Gateway Pods by the value of their label, `namespace/value`, then by name.
-    pods: BTreeMap<String, BTreeMap<String, Pod>>,
+    claims: Claims,
+    deployments: Owned<Deployment>,
+    configs: Owned<ConfigMap>,
+    members: Members,
+    nodes: Nodes,
     /// Why the last writes of a gateway failed.
     failures: BTreeMap<String, String>,
     dirty: BTreeSet<String>,
-}
-
-/// A kind that the controller watches.
-pub trait Watched: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
-    /// It came, or changed.
-    fn put(self, state: &mut State);
-    /// It is gone.
-    fn remove(key: &str, state: &mut State);
-    /// All that there are, by `namespace/name`.
-    fn keys(state: &State) -> BTreeSet<String>;
 }
 
 impl State {
@@ -61,7 +58,22 @@ impl State {
 
     /// Gateways that something may have to be written for, by `namespace/name`; each is named once.
     pub fn take_dirty(&mut self) -> BTreeSet<String> {
+        // Who has which Pods depends on who can serve, so that is asked first, for all.
+        let asked: Vec<String> = self.dirty.iter().cloned().collect();
+        for key in asked {
+            let Some(serves) = self.serves(&key) else { continue };
+            let changed = self.index.serves(&key, serves);
+            self.changed(changed);
+        }
         std::mem::take(&mut self.dirty)
+    }
+
+    /// Whether a gateway is valid, or its last valid state runs.
+    fn serves(&self, key: &str) -> Option<bool> {
+        let gateway = self.objects.gateways.get(key)?;
+        let uid = gateway.object.metadata.uid.as_deref().unwrap_or_default();
+        let runs = || !self.configs.of(uid).is_empty();
+        Some(runs() || self.taken(key).is_none() && check(&self.objects, gateway).is_ok())
     }
 
     /// Looks at a gateway again.
@@ -74,15 +86,16 @@ impl State {
         self.dirty.extend(self.objects.gateways.keys().cloned());
     }
 
-    /// What the last writes of a gateway failed by; none: they did not.
-    pub fn failed(&mut self, gateway: &str, failure: Option<String>) {
-        let before = match failure {
+    /// What the last writes of a gateway failed by; none: they did not. True if that is news.
+    pub fn failed(&mut self, gateway: &str, failure: Option<String>) -> bool {
+        let same = match failure {
             Some(failure) => self.failures.insert(gateway.to_owned(), failure.clone()) == Some(failure),
             None => self.failures.remove(gateway).is_none(),
         };
-        if !before {
+        if !same {
             self.again(gateway);
         }
+        !same
     }
 
     /// The gateway, if it is there and is not being deleted.
@@ -102,46 +115,81 @@ impl State {
     ) -> Option<T> {
         self.gateway(key)?;
         let gateway = self.objects.gateways.get(key)?;
-        let owned = |deployment: &&Deployment| {
-            deployment.metadata.owner_references.iter().flatten().any(|owner| {
-                owner.kind == "VpcEgressGateway" && Some(&owner.uid) == gateway.object.metadata.uid.as_ref()
-            })
-        };
-        let deployments: Vec<&Deployment> = self.deployments.values().filter(owned).collect();
+        let uid = gateway.object.metadata.uid.as_deref().unwrap_or_default();
         let namespace = names::namespace(&gateway.object);
-        let label = format!("{namespace}/{}", names::label_value(names::name(&gateway.object)));
-        let pods: Vec<&Pod> = self.pods.get(&label).into_iter().flat_map(BTreeMap::values).collect();
+        let config = self.configs.get(&format!("{namespace}/{}", names::config(&gateway.object)));
         Some(plan(&Input {
             objects: &self.objects,
             gateway,
             selected: self.index.selected(key),
             lost: self.index.lost(key),
-            deployments: &deployments,
-            config: self.configs.get(&format!("{namespace}/{}", names::config(&gateway.object))),
-            pods: &pods,
+            taken: self.taken(key),
+            deployments: &self.deployments.of(uid),
+            config: config.filter(|config| owned_by(&config.metadata, uid)),
+            pods: &self.members.of(&format!("{namespace}/{}", names::label_value(names::name(&gateway.object)))),
+            nodes: &self.nodes,
             failure: self.failures.get(key).map(String::as_str),
             settings,
             now,
         }))
     }
 
+    /// Why the name of a gateway's objects is another's: whose object has it already, else the older gateway.
+    fn taken(&self, key: &str) -> Option<String> {
+        let gateway = self.gateway(key)?;
+        let uid = gateway.metadata.uid.as_deref().unwrap_or_default();
+        let name = claims::object(gateway);
+        let config = format!("{}/{}", names::namespace(gateway), names::config(gateway));
+        let deployment = self.deployments.get(&name).map(|deployment| ("Deployment", &name, &deployment.metadata));
+        let config = self.configs.get(&config).map(|found| ("ConfigMap", &config, &found.metadata));
+        let found: Vec<_> = [deployment, config].into_iter().flatten().collect();
+        if let Some((kind, name, meta)) = found.iter().find(|(_, _, meta)| !owned_by(meta, uid)) {
+            let owner = meta.owner_references.iter().flatten().next();
+            let earlier =
+                owner.is_some_and(|owner| owner.kind == "VpcEgressGateway" && owner.name == names::name(gateway));
+            return Some(if earlier {
+                format!("{kind} {name} is of an earlier gateway of this name, and goes with it")
+            } else {
+                taken(&format!("{kind} {name}"), owner)
+            });
+        }
+        if !found.is_empty() {
+            return None;
+        }
+        let age = |gateway: &VpcEgressGateway| (gateway.metadata.creation_timestamp.clone(), self::key(gateway));
+        let rivals = self.claims.to(&name).filter(|rival| *rival != key).filter_map(|rival| self.gateway(rival));
+        let first = rivals.min_by_key(|rival| age(rival)).filter(|rival| age(rival) < age(gateway))?;
+        Some(format!(
+            "Deployment {name} would be that of VpcEgressGateway {}, which is older: give this one another name or prefix",
+            self::key(first)
+        ))
+    }
+
     fn changed(&mut self, gateways: Changed) {
         self.dirty.extend(gateways);
     }
 
-    /// Gateways that an object with the label belongs to.
+    /// Something changed about an object that belongs to a gateway, or has the name of one that would.
     fn owners<T: Resource>(&mut self, object: &T) {
         let meta = object.meta();
         let label = meta.labels.as_ref().and_then(|labels| labels.get(GATEWAY_LABEL)).cloned().unwrap_or_default();
-        let namespace = meta.namespace.clone().unwrap_or_default();
-        let direct = format!("{namespace}/{label}");
-        if self.objects.gateways.contains_key(&direct) {
-            self.dirty.insert(direct);
+        self.labelled(&format!("{}/{label}", meta.namespace.as_deref().unwrap_or_default()));
+        let key = key(object);
+        // A ConfigMap is called after the Deployment.
+        let name = key.strip_suffix(names::CONFIG).unwrap_or(&key);
+        let rivals: Vec<String> = self.claims.to(&key).chain(self.claims.to(name)).cloned().collect();
+        self.dirty.extend(rivals);
+    }
+
+    /// Gateways that objects with this `namespace/label` belong to.
+    fn labelled(&mut self, place: &str) {
+        if self.objects.gateways.contains_key(place) {
+            self.dirty.insert(place.to_owned());
             return;
         }
         // The name may be too long for a label.
         let of = |gateway: &VpcEgressGateway| {
-            names::namespace(gateway) == namespace && names::label_value(names::name(gateway)) == label
+            place == format!("{}/{}", names::namespace(gateway), names::label_value(names::name(gateway)))
         };
         let found: Vec<String> =
             self.objects.gateways.iter().filter(|(_, g)| of(&g.object)).map(|(key, _)| key.clone()).collect();
@@ -153,10 +201,12 @@ fn located<T>(object: T) -> Located<T> {
     Located { origin: Origin::default(), object }
 }
 
-impl Watched for VpcEgressGateway {
+impl Watched<State> for VpcEgressGateway {
     fn put(self, state: &mut State) {
         let changed = state.index.gateway(&self);
         state.changed(changed);
+        let rivals = state.claims.put(&self);
+        state.changed(rivals);
         state.again(&key(&self));
         state.objects.gateways.insert(key(&self), located(self));
     }
@@ -166,6 +216,8 @@ impl Watched for VpcEgressGateway {
         state.failures.remove(key);
         let changed = state.index.without_gateway(key);
         state.changed(changed);
+        let rivals = state.claims.remove(key);
+        state.changed(rivals);
     }
 
     fn keys(state: &State) -> BTreeSet<String> {
@@ -176,7 +228,7 @@ impl Watched for VpcEgressGateway {
 /// Kinds that any gateway may read: all are looked at again, if what is read changed. Counters in a status change often.
 macro_rules! read_by_all {
     ($kind:ty, $field:ident, $read:expr) => {
-        impl Watched for $kind {
+        impl Watched<State> for $kind {
             fn put(self, state: &mut State) {
                 let read: fn(&$kind) -> _ = $read;
                 let key = key(&self);
@@ -200,7 +252,7 @@ macro_rules! read_by_all {
     };
 }
 
-read_by_all!(Subnet, subnets, |subnet| subnet.spec.clone());
+read_by_all!(Subnet, subnets, |subnet| (subnet.spec.clone(), subnet.refused().map(ToOwned::to_owned)));
 read_by_all!(Vpc, vpcs, |vpc| (vpc.spec.clone(), vpc.status.clone()));
 read_by_all!(NetworkAttachmentDefinition, attachments, |attachment| attachment.spec.clone());
 read_by_all!(EgressGatewayProfile, profiles, |profile| profile.spec.clone());
@@ -208,7 +260,7 @@ read_by_all!(IPPool, pools, |pool| pool.spec.clone());
 read_by_all!(BgpConf, bgp, |bgp| bgp.spec.clone());
 read_by_all!(EvpnConf, evpn, |evpn| evpn.spec.clone());
 
-impl Watched for Namespace {
+impl Watched<State> for Namespace {
     fn put(self, state: &mut State) {
         let changed = state.index.namespace(&self);
         state.changed(changed);
@@ -223,60 +275,70 @@ impl Watched for Namespace {
     }
 }
 
-impl Watched for Pod {
+impl Watched<State> for Pod {
     fn put(self, state: &mut State) {
         let changed = state.index.pod(&self);
         state.changed(changed);
-        if let Some(label) = self.metadata.labels.as_ref().and_then(|labels| labels.get(GATEWAY_LABEL)) {
-            let place = format!("{}/{label}", self.metadata.namespace.as_deref().unwrap_or_default());
-            state.owners(&self);
-            state.pods.entry(place).or_default().insert(key(&self), self);
-        }
+        let places = state.members.put(self);
+        places.iter().for_each(|place| state.labelled(place));
     }
 
     fn remove(key: &str, state: &mut State) {
         let changed = state.index.without_pod(key);
         state.changed(changed);
-        let gone: Vec<Self> = state.pods.values_mut().filter_map(|pods| pods.remove(key)).collect();
-        gone.iter().for_each(|pod| state.owners(pod));
-        state.pods.retain(|_, pods| !pods.is_empty());
-    }
-
-    fn keys(state: &State) -> BTreeSet<String> {
-        state.index.pods().chain(state.pods.values().flat_map(|pods| pods.keys().cloned())).collect()
-    }
-}
-
-impl Watched for Deployment {
-    fn put(self, state: &mut State) {
-        state.owners(&self);
-        state.deployments.insert(key(&self), self);
-    }
-
-    fn remove(key: &str, state: &mut State) {
-        if let Some(gone) = state.deployments.remove(key) {
-            state.owners(&gone);
+        if let Some(place) = state.members.remove(key) {
+            state.labelled(&place);
         }
     }
 
     fn keys(state: &State) -> BTreeSet<String> {
-        state.deployments.keys().cloned().collect()
+        state.index.pods().chain(state.members.keys()).collect()
     }
 }
 
-impl Watched for ConfigMap {
+/// Of a Node only whether it works is read: its heartbeats concern nobody.
+impl Watched<State> for Node {
     fn put(self, state: &mut State) {
-        state.owners(&self);
-        state.configs.insert(key(&self), self);
+        let conditions = self.status.iter().filter_map(|status| status.conditions.as_ref()).flatten();
+        let works = conditions.into_iter().filter(|it| it.type_ == "Ready").all(|it| it.status == "True");
+        let name = key(&self);
+        if state.nodes.insert(name.clone(), works) != Some(works) {
+            state.members.on(&name).iter().for_each(|place| state.labelled(place));
+        }
     }
 
     fn remove(key: &str, state: &mut State) {
-        if let Some(gone) = state.configs.remove(key) {
-            state.owners(&gone);
+        if state.nodes.remove(key).is_some() {
+            state.members.on(key).iter().for_each(|place| state.labelled(place));
         }
     }
 
     fn keys(state: &State) -> BTreeSet<String> {
-        state.configs.keys().cloned().collect()
+        state.nodes.keys().cloned().collect()
     }
 }
+
+/// Kinds of objects that belong to a gateway.
+macro_rules! belongs {
+    ($kind:ty, $field:ident) => {
+        impl Watched<State> for $kind {
+            fn put(self, state: &mut State) {
+                state.owners(&self);
+                state.$field.put(self);
+            }
+
+            fn remove(key: &str, state: &mut State) {
+                if let Some(gone) = state.$field.remove(key) {
+                    state.owners(&gone);
+                }
+            }
+
+            fn keys(state: &State) -> BTreeSet<String> {
+                state.$field.keys()
+            }
+        }
+    };
+}
+
+belongs!(Deployment, deployments);
+belongs!(ConfigMap, configs);

@@ -25,6 +25,8 @@ pub(super) struct Facts<'a> {
     pub(super) gateway: &'a VpcEgressGateway,
     /// What is wrong with the spec.
     pub(super) errors: Option<&'a SpecErrors>,
+    /// Its objects' name is another's.
+    pub(super) taken: bool,
     /// Fields that are not served, and what that means.
     pub(super) not_served: &'a [(String, String)],
     /// Pods that another gateway has.
@@ -79,6 +81,7 @@ type Said = (bool, &'static str, String);
 fn validated(facts: &Facts<'_>) -> (&'static str, Said) {
     let said = match facts.errors {
         None => (true, "Valid", String::new()),
+        Some(errors) if facts.taken => (false, "NameTaken", told(errors)),
         Some(errors) if errors.0.iter().all(|error| error.reason.starts_with(NO_BFD_PORT)) => {
             (false, "VpcBfdPortNotEnabled", told(errors))
         }
@@ -105,8 +108,9 @@ fn effective(facts: &Facts<'_>) -> (&'static str, Said) {
                 1 => String::new(),
                 many => format!(" and {} more", many - 1),
             };
-            let message =
-                format!("Pod {pod}{others} leaves by VpcEgressGateway {winner}, which selects it, too, and is older");
+            let message = format!(
+                "Pod {pod}{others} leaves by VpcEgressGateway {winner}, which selects it, too: the oldest valid one has it"
+            );
             (false, "PodsSelectedByOther", message)
         }
         (None, None) => (true, "NoConflict", String::new()),
@@ -137,7 +141,7 @@ fn ready(facts: &Facts<'_>, replicas: i64) -> Said {
 }
 
 /// All mistakes in one line; those of the VEG itself by field, others with their object.
-fn told(errors: &SpecErrors) -> String {
+pub(super) fn told(errors: &SpecErrors) -> String {
     let told = |problem: &Problem| {
         let object = problem.object.as_deref().filter(|object| !object.starts_with("VpcEgressGateway "));
         let place: Vec<&str> = [object, problem.field.as_deref()].into_iter().flatten().collect();

@@ -4,6 +4,7 @@ mod cluster;
 mod manifests;
 mod plan;
 mod recorded;
+mod render;
 mod select;
 mod specs;
 mod state;

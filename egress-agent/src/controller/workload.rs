@@ -1,6 +1,6 @@
 //! What there is of a gateway: its Deployment and its Pods, as the API server tells of them.
 
-use std::{cmp::Ordering, net::IpAddr};
+use std::{cmp::Ordering, collections::BTreeMap, net::IpAddr};
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use serde::Deserialize;
@@ -9,6 +9,12 @@ use crate::spec::addr::Family;
 
 /// Multus' report about the networks of a Pod.
 const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
+
+/// The attachment that the Pod was made with; the gateway's may be another by now.
+const NETWORKS: &str = "k8s.v1.cni.cncf.io/networks";
+
+/// Nodes by name, and whether each works.
+pub(super) type Nodes = BTreeMap<String, bool>;
 
 /// A gateway Pod that has its addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,8 +40,9 @@ pub(super) struct Pods {
     pub(super) waiting: Vec<String>,
 }
 
-/// Reads the Pods. One that has failed or ended is nobody's: its ReplicaSet has made another.
-pub(super) fn pods(pods: &[&Pod], attachment: &str) -> Pods {
+/// Reads the Pods. One that has failed or ended is nobody's: its ReplicaSet has made another. One whose Node is gone passes
+/// nothing, whatever the Node last said about it.
+pub(super) fn pods(pods: &[&Pod], nodes: &Nodes) -> Pods {
     let mut found = Pods::default();
     for pod in pods {
         let status = pod.status.as_ref();
@@ -59,7 +66,9 @@ pub(super) fn pods(pods: &[&Pod], attachment: &str) -> Pods {
             .into_iter()
             .filter_map(|family| ips.iter().copied().find(|ip| Family::of(*ip) == family))
             .collect();
-        let external = network(pod, attachment);
+        let annotation = |name: &str| pod.metadata.annotations.as_ref()?.get(name).map(String::as_str);
+        let attachment = annotation(NETWORKS).unwrap_or_default();
+        let external = network(annotation(NETWORK_STATUS), attachment);
         if internal.is_empty() {
             found.waiting.push(format!("Pod {name} has no address"));
             continue;
@@ -71,10 +80,18 @@ pub(super) fn pods(pods: &[&Pod], attachment: &str) -> Pods {
         let ready = status
             .and_then(|status| status.conditions.as_ref())
             .is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
-        if !ready {
-            found.waiting.push(format!("Pod {name} is not ready"));
-        }
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        let works = nodes.get(&node);
+        match works {
+            None => {
+                found.waiting.push(format!("Pod {name} is on Node {node}, which is gone"));
+                continue;
+            }
+            Some(false) => found.waiting.push(format!("Pod {name} is on Node {node}, which is not ready")),
+            Some(true) if !ready => found.waiting.push(format!("Pod {name} is not ready")),
+            Some(true) => {}
+        }
+        let ready = ready && works == Some(&true);
         found.rows.push(Row { internal, external, node, ready });
     }
     found.rows.sort_by(order);
@@ -88,7 +105,7 @@ fn order(a: &Row, b: &Row) -> Ordering {
 }
 
 /// The Pod's addresses on the network of an attachment `namespace/name`.
-fn network(pod: &Pod, attachment: &str) -> Vec<IpAddr> {
+fn network(status: Option<&str>, attachment: &str) -> Vec<IpAddr> {
     #[derive(Deserialize)]
     struct Network {
         #[serde(default)]
@@ -96,8 +113,7 @@ fn network(pod: &Pod, attachment: &str) -> Vec<IpAddr> {
         #[serde(default)]
         ips: Vec<String>,
     }
-    let text = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(NETWORK_STATUS));
-    let networks: Vec<Network> = text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let networks: Vec<Network> = status.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let found = networks.into_iter().find(|network| network.name == attachment);
     found.into_iter().flat_map(|network| network.ips).filter_map(|ip| ip.parse().ok()).collect()
 }

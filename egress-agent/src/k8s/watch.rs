@@ -1,26 +1,36 @@
 //! Watches the API server and brings what changes, in order, to one reader.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Debug};
 
 use futures_util::StreamExt as _;
 use kube::{
-    Api, Client,
+    Api, Client, Resource,
     core::DeserializeGuard,
     runtime::{
         WatchStreamExt as _,
         watcher::{self, Event, watcher},
     },
 };
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
-use crate::controller::state::{State, Watched};
-use crate::spec::objects::key;
+use super::api::key;
+
+/// A kind that is watched, and what becomes of it in the reader's state `S`.
+pub trait Watched<S>: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+    /// It came, or changed.
+    fn put(self, state: &mut S);
+    /// It is gone.
+    fn remove(key: &str, state: &mut S);
+    /// All that there are, by `namespace/name`.
+    fn keys(state: &S) -> BTreeSet<String>;
+}
 
 /// What a watch brings.
-pub enum News {
+pub enum News<S> {
     /// Something to do to the state.
-    Change(Box<dyn FnOnce(&mut State) + Send>),
+    Change(Box<dyn FnOnce(&mut S) + Send>),
     /// The first list of a kind is complete.
     Listed(String),
 }
@@ -35,9 +45,9 @@ pub struct Scope {
 }
 
 /// Watches all objects of a kind, whose name it returns, until the reader is gone. An object that cannot be read is passed over, and told of.
-pub fn watch<K: Watched>(client: &Client, scope: Scope, news: UnboundedSender<News>) -> String
+pub fn watch<K: Watched<S>, S: 'static>(client: &Client, scope: Scope, news: UnboundedSender<News<S>>) -> String
 where
-    DeserializeGuard<K>: kube::Resource<DynamicType = ()>,
+    DeserializeGuard<K>: Resource<DynamicType = ()>,
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     let mut config = watcher::Config::default();
@@ -96,9 +106,9 @@ where
     watched
 }
 
-type Sent = Result<(), tokio::sync::mpsc::error::SendError<News>>;
+type Sent<S> = Result<(), tokio::sync::mpsc::error::SendError<News<S>>>;
 
-fn put<K: Watched>(kind: &str, object: DeserializeGuard<K>, news: &UnboundedSender<News>) -> Sent {
+fn put<K: Watched<S>, S: 'static>(kind: &str, object: DeserializeGuard<K>, news: &UnboundedSender<News<S>>) -> Sent<S> {
     match object.0 {
         Ok(mut object) => {
             // Half of an object's size, and nobody reads them.

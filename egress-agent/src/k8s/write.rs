@@ -1,35 +1,25 @@
-//! Writes a plan by server-side apply, all fields under one manager.
+//! Writes objects of a VpcEgressGateway, all fields under one manager. What belongs to somebody else is never touched.
 
-use anyhow::{Context as _, Result, anyhow};
-use k8s_openapi::api::{
-    apps::v1::Deployment,
-    core::v1::{ConfigMap, Pod},
-};
+use std::fmt::Debug;
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{
-    Api, Client, Resource as _,
-    api::{DeleteParams, Patch, PatchParams},
+    Api, Client, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     runtime::events::{self, EventType, Recorder, Reporter},
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tracing::warn;
 
-use super::api::VpcEgressGateway;
-use crate::controller::{Event, Plan};
+use super::api::{VpcEgressGateway, VpcEgressGatewayStatus, owned_by};
 
 /// Field manager of everything that the controller writes.
 pub const MANAGER: &str = "egress-gateway-controller";
 
 /// Longest note of an Event.
 const NOTE: usize = 1024;
-
-/// Which objects of a gateway are there, and its own.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Owned {
-    /// The Deployment.
-    pub deployment: bool,
-    /// The ConfigMap.
-    pub config: bool,
-}
 
 /// Writes to the API server.
 #[derive(Clone)]
@@ -46,70 +36,99 @@ impl Writer {
         Self { recorder: Recorder::new(client.clone(), reporter), client }
     }
 
-    /// Writes the objects of a plan, in the order in which they need each other.
-    /// Those that are not ours yet are not taken over.
-    pub async fn objects(&self, namespace: &str, plan: &Plan, owned: Owned) -> Result<()> {
-        if let Some(config) = &plan.config {
-            let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);
-            apply(&api, config, owned.config).await.context("ConfigMap")?;
-        }
-        if let Some(deployment) = &plan.deployment {
-            let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-            apply(&api, deployment, owned.deployment).await.context("Deployment")?;
-        }
-        for name in &plan.remove {
-            let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-            match api.delete(name, &DeleteParams::background()).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                done => drop(done.map_err(plain).with_context(|| format!("delete Deployment {name}"))?),
+    /// Applies an object of the gateway with this UID. `live` is the UID that it is known to have; without one it is created,
+    /// unless there is an object of that name which is not the gateway's.
+    pub async fn apply<K>(&self, namespace: &str, object: &Value, gateway: &str, live: Option<&str>) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        let kind = K::kind(&());
+        let name = object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("an object without a name"))?;
+        let at = || format!("{kind} {namespace}/{name}");
+        let mut uid = live.map(ToOwned::to_owned);
+        if uid.is_none() {
+            // Those without our label are not watched.
+            let named = ListParams::default().fields(&format!("metadata.name={name}"));
+            let found = api.list_metadata(&named).await.map_err(plain).with_context(at)?.items.pop();
+            if let Some(found) = found {
+                if !owned_by(&found.metadata, gateway) {
+                    bail!("{}", taken(&at(), found.metadata.owner_references.iter().flatten().next()));
+                }
+                uid = found.metadata.uid;
             }
         }
-        for (pod, hash) in &plan.touch {
-            let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-            let patch = json!({"metadata": {"annotations": {crate::controller::config::CONFIG_ANNOTATION: hash}}});
-            match api.patch(pod, &PatchParams::default(), &Patch::Merge(&patch)).await {
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                done => drop(done.map_err(plain).with_context(|| format!("annotate Pod {pod}"))?),
-            }
+        let mut object = object.clone();
+        // Only that one: one of the same name which came meanwhile is somebody else's.
+        if let Some(uid) = &uid {
+            object["metadata"]["uid"] = json!(uid);
         }
+        let params = PatchParams { force: uid.is_some(), ..PatchParams::apply(MANAGER) };
+        api.patch(name, &params, &Patch::Apply(&object)).await.map_err(plain).with_context(at)?;
         Ok(())
     }
 
-    /// Writes the status of a plan and tells of its events.
-    pub async fn status(&self, gateway: &VpcEgressGateway, plan: &Plan) -> Result<()> {
+    /// Deletes an object; that it is gone already is right.
+    pub async fn delete<K>(&self, namespace: &str, name: &str) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        match api.delete(name, &DeleteParams::background()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            done => {
+                done.map_err(plain).with_context(|| format!("delete {} {namespace}/{name}", K::kind(&()))).map(drop)
+            }
+        }
+    }
+
+    /// Sets an annotation of a Pod; that the Pod is gone is right.
+    pub async fn annotate(&self, namespace: &str, pod: &str, annotation: &str, value: &str) -> Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let patch = json!({"metadata": {"annotations": {annotation: value}}});
+        match api.patch(pod, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            done => done.map_err(plain).with_context(|| format!("annotate Pod {namespace}/{pod}")).map(drop),
+        }
+    }
+
+    /// Writes the status of a gateway.
+    pub async fn status(&self, gateway: &VpcEgressGateway, status: &VpcEgressGatewayStatus) -> Result<()> {
         let namespace = gateway.metadata.namespace.as_deref().unwrap_or("default");
         let name = gateway.metadata.name.as_deref().unwrap_or_default();
-        if let Some(status) = &plan.status {
-            let api: Api<VpcEgressGateway> = Api::namespaced(self.client.clone(), namespace);
-            let patch = json!({
-                "apiVersion": "kubeovn.io/v1",
-                "kind": "VpcEgressGateway",
-                // Not for another gateway of this name.
-                "metadata": {"name": name, "uid": gateway.metadata.uid},
-                "status": status,
-            });
-            let params = PatchParams::apply(MANAGER).force();
-            api.patch_status(name, &params, &Patch::Apply(&patch)).await.map_err(plain).context("status")?;
-        }
-        for event in &plan.events {
-            self.tell(gateway, event).await;
-        }
-        Ok(())
+        let api: Api<VpcEgressGateway> = Api::namespaced(self.client.clone(), namespace);
+        let patch = json!({
+            "apiVersion": "kubeovn.io/v1",
+            "kind": "VpcEgressGateway",
+            // Not for another gateway of this name.
+            "metadata": {"name": name, "uid": gateway.metadata.uid},
+            "status": status,
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        api.patch_status(name, &params, &Patch::Apply(&patch)).await.map_err(plain).context("status").map(drop)
     }
 
     /// Tells people; that it fails is only logged.
-    pub async fn tell(&self, gateway: &VpcEgressGateway, event: &Event) {
+    pub async fn tell(&self, gateway: &VpcEgressGateway, warning: bool, reason: &str, note: &str) {
         let published = events::Event {
-            type_: if event.warning { EventType::Warning } else { EventType::Normal },
-            reason: event.reason.clone(),
-            note: Some(event.note.chars().take(NOTE).collect()),
+            type_: if warning { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE).collect()),
             action: "Reconcile".to_owned(),
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&published, &gateway.object_ref(&())).await {
-            warn!("event {}: {error}", event.reason);
+            warn!("event {reason}: {error}");
         }
     }
+}
+
+/// Why an object of another is not written, with what would be right.
+#[must_use]
+pub fn taken(object: &str, owner: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference>) -> String {
+    let whose = owner
+        .map_or_else(|| "has another owner".to_owned(), |owner| format!("belongs to {} {}", owner.kind, owner.name));
+    format!("{object} is there already and {whose}: give this gateway another name or prefix, or remove that object")
 }
 
 /// What the API server said, without the rest of its answer.
@@ -118,14 +137,4 @@ fn plain(error: kube::Error) -> anyhow::Error {
         kube::Error::Api(status) if !status.message.is_empty() => anyhow!("{}", status.message),
         other => other.into(),
     }
-}
-
-async fn apply<K>(api: &Api<K>, object: &Value, force: bool) -> Result<()>
-where
-    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    let name = object["metadata"]["name"].as_str().ok_or_else(|| anyhow!("an object without a name"))?;
-    let params = PatchParams { force, ..PatchParams::apply(MANAGER) };
-    api.patch(name, &params, &Patch::Apply(object)).await.map_err(plain).with_context(|| format!("apply {name}"))?;
-    Ok(())
 }

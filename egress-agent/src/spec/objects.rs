@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Namespace, Pod};
 use kube::Resource;
 
 use super::report::{At, Origin, Problem};
+pub(crate) use crate::k8s::api::key;
 use crate::k8s::api::{
     BgpConf, EgressGatewayProfile, EvpnConf, IPPool, NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway,
 };
@@ -72,13 +73,6 @@ impl fmt::Display for Place {
             Self::Cluster => "in the cluster",
         })
     }
-}
-
-/// `namespace/name`, or `name` where there is no namespace.
-pub(crate) fn key<T: Resource>(object: &T) -> String {
-    let meta = object.meta();
-    let name = meta.name.as_deref().unwrap_or_default();
-    meta.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
 }
 
 /// Names for a message: `a, b and 3 more`.

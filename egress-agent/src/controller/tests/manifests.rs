@@ -66,6 +66,7 @@ fn what_is_watched_may_be_watched() {
         ("egress-ebpf.dev", "egressgatewayprofiles"),
         ("k8s.cni.cncf.io", "network-attachment-definitions"),
         ("", "namespaces"),
+        ("", "nodes"),
         ("", "pods"),
         ("", "configmaps"),
         ("apps", "deployments"),
@@ -79,6 +80,19 @@ fn what_is_watched_may_be_watched() {
     }
 }
 
+/// Beside Kube-OVN's controller it has no right to write but its Lease, and is told to observe.
+#[test]
+fn beside_kube_ovn_nothing_can_be_written() {
+    let (_, overlay) = documents("overlays/beside-kube-ovn").remove(0);
+    assert_eq!(words(&overlay, "resources"), ["../../crd/egress-ebpf.dev", "../../base"]);
+    assert!(overlay["patches"][0]["patch"].as_str().unwrap().contains("value: --mode=observe"));
+    let base = documents("base").into_iter().filter(|(_, value)| value["rules"].is_array());
+    for rule in base.flat_map(|(_, role)| role["rules"].as_array().unwrap().clone()) {
+        let writes = words(&rule, "verbs").iter().any(|verb| !["get", "list", "watch"].contains(&verb.as_str()));
+        assert!(!writes || words(&rule, "resources") == ["leases"], "{rule}");
+    }
+}
+
 #[test]
 fn the_controller_has_no_privileges_and_names_one_image() {
     let (_, deployment) = documents("base").into_iter().find(|(_, value)| value["kind"] == "Deployment").unwrap();
@@ -87,6 +101,10 @@ fn the_controller_has_no_privileges_and_names_one_image() {
     assert_eq!(container.pointer("/env/0/value").unwrap(), IMAGE);
     assert_eq!(container.pointer("/securityContext/capabilities/drop/0").unwrap(), "ALL");
     assert_eq!(deployment.pointer("/spec/template/spec/securityContext/runAsNonRoot").unwrap(), true);
+    for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+    }
+    assert!(words(container, "command").contains(&"--health-port=8081".to_owned()));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What is written, and when nothing is.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Pod},
@@ -23,6 +25,8 @@ struct World {
     config: Option<ConfigMap>,
     pods: Vec<Pod>,
     index: Index,
+    taken: Option<String>,
+    nodes: BTreeMap<String, bool>,
 }
 
 impl World {
@@ -34,8 +38,9 @@ impl World {
         gateway["metadata"]["generation"] = json!(1);
         edit(&mut gateway);
         let objects = objects(&[&text("base.yaml"), &gateway.to_string()]);
-        let mut world =
-            Self { objects, deployments: Vec::new(), config: None, pods: Vec::new(), index: Index::default() };
+        let nodes = ["node1", "node2"].map(|name| (name.to_owned(), true)).into();
+        let (deployments, pods, index) = (Vec::new(), Vec::new(), Index::default());
+        let mut world = Self { objects, deployments, config: None, pods, index, taken: None, nodes };
         world.index.gateway(&world.gateway().clone());
         world
     }
@@ -55,6 +60,8 @@ impl World {
             gateway: &self.objects.gateways["default/gateway1"],
             selected: self.index.selected("default/gateway1"),
             lost: self.index.lost("default/gateway1"),
+            taken: self.taken.clone(),
+            nodes: &self.nodes,
             deployments: &self.deployments.iter().collect::<Vec<_>>(),
             config: self.config.as_ref(),
             pods: &self.pods.iter().collect::<Vec<_>>(),
@@ -118,7 +125,9 @@ impl World {
 fn gateway_pod(name: &str, ip: &str, external: &str, node: &str) -> Pod {
     let networks = json!([{"name": "kube-ovn", "ips": [ip]}, {"name": "default/eth1", "ips": [external]}]).to_string();
     serde_json::from_value(json!({
-        "metadata": {"namespace": "default", "name": name, "annotations": {"k8s.v1.cni.cncf.io/network-status": networks}},
+        "metadata": {"namespace": "default", "name": name, "annotations": {
+            "k8s.v1.cni.cncf.io/networks": "default/eth1", "k8s.v1.cni.cncf.io/network-status": networks,
+        }},
         "spec": {"nodeName": node, "containers": []},
         "status": {
             "phase": "Running",
@@ -238,7 +247,13 @@ fn a_mistake_names_its_field_and_leaves_what_runs() {
     assert!(message.ends_with("; the last valid state is kept"), "{message}");
     assert_eq!(world.condition("Validated").1, "InvalidSpec");
     assert_eq!(plan.events.iter().filter(|event| event.warning).count(), 2);
-    assert!(!world.gateway().status.as_ref().unwrap().internal_ips.is_empty() || world.ready().0 == "Processing");
+    // What runs is still there, with its addresses.
+    let status = world.gateway().status.clone().unwrap();
+    assert_eq!(
+        (status.internal_ips.as_slice(), status.external_ips.as_slice()),
+        (&["10.16.0.7".to_owned()][..], &["172.17.0.11".to_owned()][..])
+    );
+    assert_eq!(status.workload.unwrap().nodes, ["node2"]);
     assert_eq!(world.plan("2026-11-28T00:00:00Z"), Plan::default());
 }
 
@@ -305,9 +320,15 @@ fn another_prefix_leaves_no_second_deployment() {
     let mut world = World::new(|gateway| gateway["spec"]["prefix"] = json!("a-"));
     world.settle(NOW);
     world.gateway_mut().spec.prefix.clear();
-    let plan = world.apply(LATER);
-    assert_eq!(plan.remove, ["a-gateway1"]);
+    let plan = world.plan(LATER);
     assert_eq!(plan.deployment.unwrap()["metadata"]["name"], "gateway1");
+    assert!(plan.remove.is_empty(), "the old one carries the traffic until the new one can");
+    world.apply(LATER);
+    let unready = world.deployments.last_mut().unwrap().status.as_mut().unwrap();
+    let ready = unready.available_replicas.replace(0);
+    assert!(world.plan(LATER).remove.is_empty());
+    world.deployments.last_mut().unwrap().status.as_mut().unwrap().available_replicas = ready;
+    assert_eq!(world.plan(LATER).remove, ["a-gateway1"]);
 }
 
 #[test]
@@ -320,7 +341,10 @@ fn who_lost_a_pod_is_told() {
     world.settle(NOW);
     let (status, reason, message) = world.condition("SelectorsEffective");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "PodsSelectedByOther"));
-    assert_eq!(message, "Pod ns1/c leaves by VpcEgressGateway default/gateway0, which selects it, too, and is older");
+    assert_eq!(
+        message,
+        "Pod ns1/c leaves by VpcEgressGateway default/gateway0, which selects it, too: the oldest valid one has it"
+    );
     assert!(world.config.as_ref().unwrap().data.as_ref().unwrap()["pods.json"].contains("\"items\":[]"));
     world.index.without_gateway("default/gateway0");
     world.settle(LATER);
@@ -354,4 +378,105 @@ fn memory_is_what_the_flow_table_needs() {
     assert_eq!(limit(|gateway| gateway["spec"]["resources"] = json!({"limits": {"cpu": 1}})), "180Mi");
     assert_eq!(limit(|gateway| gateway["spec"]["resources"] = json!({"requests": {"memory": "1Gi"}})), "1024Mi");
     assert_eq!(limit(|gateway| drop(gateway["spec"].as_object_mut().unwrap().remove("resources"))), "180Mi");
+}
+
+/// Others may put a sidecar, a variable or a mount into it; what is ours must be as we wrote it.
+#[test]
+fn what_others_add_is_theirs() {
+    let mut world = World::new(|_| {});
+    world.pods.push(gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2"));
+    world.settle(NOW);
+    let stored = serde_json::to_value(&world.deployments[0]).unwrap();
+    let container = "/spec/template/spec/containers/0";
+    let with = |edit: &dyn Fn(&mut Value)| {
+        let mut edited = stored.clone();
+        edit(&mut edited);
+        World { deployments: vec![serde_json::from_value(edited).unwrap()], ..World::new(|_| {}) }
+    };
+    let insert = |at: &'static str, item: Value| {
+        move |stored: &mut Value| stored.pointer_mut(at).unwrap().as_array_mut().unwrap().insert(0, item.clone())
+    };
+    for added in [
+        insert("/spec/template/spec/containers/0/env", json!({"name": "HTTPS_PROXY", "value": "p"})),
+        insert("/spec/template/spec/containers", json!({"name": "mesh", "image": "m"})),
+        insert("/spec/template/spec/containers/0/volumeMounts", json!({"name": "config", "mountPath": "/elsewhere"})),
+        insert("/spec/template/spec/volumes", json!({"name": "more", "emptyDir": {}})),
+        insert("/metadata/ownerReferences", json!({"apiVersion": "v1", "kind": "X", "name": "x", "uid": "x"})),
+    ] {
+        assert_eq!(with(&added).plan(NOW).deployment, None);
+    }
+    for changed in [
+        (format!("{container}/env/0/valueFrom/fieldRef/fieldPath"), json!("metadata.name")),
+        (format!("{container}/image"), json!("another")),
+        (format!("{container}/volumeMounts/0/readOnly"), json!(false)),
+        (format!("{container}/command"), json!(["egress-agent"])),
+        (format!("{container}/securityContext/capabilities/add"), json!(["BPF", "NET_ADMIN", "PERFMON", "SYS_ADMIN"])),
+    ] {
+        let (at, value) = changed;
+        assert!(
+            with(&|stored| *stored.pointer_mut(&at).unwrap() = value.clone()).plan(NOW).deployment.is_some(),
+            "{at}"
+        );
+    }
+}
+
+/// A Deployment that was applied and that an admission webhook changes each time is not waited for.
+#[test]
+fn what_a_webhook_changes_does_not_keep_a_gateway_from_being_ready() {
+    let mut world = World::new(|_| {});
+    world.pods.push(gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2"));
+    world.settle(NOW);
+    let spec = world.deployments[0].spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+    spec.containers[0].image = Some("mirror.example/egress-agent".to_owned());
+    assert_eq!(world.plan(LATER).status, None);
+    assert_eq!(world.ready().0, "Completed");
+}
+
+#[test]
+fn a_name_that_is_anothers_is_refused() {
+    let mut world = World::new(|_| {});
+    world.taken = Some("Deployment default/gateway1 is there already".to_owned());
+    let plan = world.apply(NOW);
+    assert!(plan.deployment.is_none() && plan.config.is_none() && plan.touch.is_empty());
+    assert_eq!(world.condition("Validated").1, "NameTaken");
+    assert_eq!(world.ready().2, "metadata.name: Deployment default/gateway1 is there already");
+    world.taken = None;
+    world.settle(LATER);
+    assert_eq!(world.condition("Validated").0, "True");
+}
+
+#[test]
+fn a_pod_on_a_node_that_is_gone_does_not_count() {
+    let mut world = World::new(|_| {});
+    world.pods.push(gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2"));
+    world.settle(NOW);
+    world.nodes.insert("node2".to_owned(), false);
+    world.settle(LATER);
+    assert_eq!(
+        (world.ready().1, &*world.ready().2),
+        ("WorkloadNetworkNotReady", "Pod gateway1-a is on Node node2, which is not ready")
+    );
+    assert_eq!(world.gateway().status.as_ref().unwrap().workload.as_ref().unwrap().nodes, ["node2"]);
+    world.nodes.remove("node2");
+    world.settle(LATER);
+    assert_eq!(world.ready().2, "Pod gateway1-a is on Node node2, which is gone");
+    let status = world.gateway().status.as_ref().unwrap();
+    assert!(status.internal_ips.is_empty() && status.workload.as_ref().unwrap().nodes.is_empty());
+    world.nodes.insert("node2".to_owned(), true);
+    world.settle(LATER);
+    assert_eq!(world.ready().0, "Completed");
+}
+
+/// Pods of the network that the gateway had before still say what they have.
+#[test]
+fn a_pods_own_network_is_read() {
+    let mut world = World::new(|_| {});
+    let mut pod = gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2");
+    let annotations = pod.metadata.annotations.as_mut().unwrap();
+    for value in annotations.values_mut() {
+        *value = value.replace("default/eth1", "default/before");
+    }
+    world.pods.push(pod);
+    world.settle(NOW);
+    assert_eq!(world.gateway().status.as_ref().unwrap().external_ips, ["172.17.0.11"]);
 }

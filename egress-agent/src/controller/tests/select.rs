@@ -176,3 +176,24 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_gateway_that_cannot_serve_comes_last() {
+    let mut index = Index::default();
+    index.gateway(&gateway("old", OLD, json!([{}])));
+    index.gateway(&gateway("new", NEW, json!([{}])));
+    index.pod(&pod("p", json!({}), "10.0.0.1"));
+    assert_eq!(index.selected("gw/old").len(), 1);
+    assert_eq!(index.serves("gw/old", false), changed(&["gw/new", "gw/old"]));
+    assert_eq!((index.selected("gw/new").len(), index.lost("gw/old").len()), (1, 1));
+    assert_eq!(index.serves("gw/old", false), changed(&[]));
+    // It stays so when the gateway itself changes.
+    index.gateway(&gateway(
+        "old",
+        OLD,
+        json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ns"}}}]),
+    ));
+    assert_eq!(index.selected("gw/new").len(), 1);
+    assert_eq!(index.serves("gw/old", true), changed(&["gw/new", "gw/old"]));
+    assert_eq!(index.selected("gw/old").len(), 1);
+}

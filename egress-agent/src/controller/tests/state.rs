@@ -4,21 +4,21 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ConfigMap, Namespace, Pod},
+    core::v1::{ConfigMap, Namespace, Node, Pod},
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    controller::{
-        Settings, plan,
-        state::{State, Watched},
+    controller::{Settings, mistakes, plan, state::State},
+    k8s::{
+        api::{NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway},
+        watch::Watched,
     },
-    k8s::api::{NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway},
     spec::manifest::values,
 };
 
-fn put<K: Watched>(state: &mut State, value: &Value) {
+fn put<K: Watched<State>>(state: &mut State, value: &Value) {
     read::<K>(value).put(state);
 }
 
@@ -143,4 +143,155 @@ fn a_write_that_failed_is_told_and_one_that_is_being_deleted_is_left_alone() {
     going["metadata"]["deletionTimestamp"] = json!("2026-11-27T01:00:00Z");
     put::<VpcEgressGateway>(&mut state, &going);
     assert!(state.with_input("default/a", &Settings::default(), "t", |_| ()).is_none());
+}
+
+fn named(name: &str, prefix: &str, created: &str) -> Value {
+    let mut value = gateway(name, "none");
+    value["spec"]["prefix"] = json!(prefix);
+    value["metadata"]["creationTimestamp"] = json!(created);
+    value
+}
+
+fn wrong(state: &State, key: &str) -> Option<String> {
+    state.with_input(key, &Settings::default(), "t", |input| mistakes(input).err()).unwrap()
+}
+
+#[test]
+fn of_two_gateways_whose_objects_would_have_one_name_the_older_has_it() {
+    let mut state = state();
+    put::<VpcEgressGateway>(&mut state, &named("x-y", "", "2026-01-02T00:00:00Z"));
+    dirty(&mut state);
+    assert_eq!(wrong(&state, "default/x-y"), None);
+    put::<VpcEgressGateway>(&mut state, &named("y", "x-", "2026-01-01T00:00:00Z"));
+    assert_eq!(dirty(&mut state), ["default/x-y", "default/y"]);
+    let told = wrong(&state, "default/x-y").unwrap();
+    assert!(
+        told.starts_with("Deployment default/x-y would be that of VpcEgressGateway default/y, which is older"),
+        "{told}"
+    );
+    assert_eq!(wrong(&state, "default/y"), None);
+    // Whoever has made it has it.
+    let label = json!({"ovn.kubernetes.io/vpc-egress-gateway": "x-y"});
+    let owner = |name: &str, uid: &str| json!([{"apiVersion": "kubeovn.io/v1", "kind": "VpcEgressGateway", "name": name, "uid": uid}]);
+    let meta =
+        json!({"namespace": "default", "name": "x-y", "labels": label, "ownerReferences": owner("x-y", "u-x-y")});
+    put::<Deployment>(&mut state, &json!({"metadata": meta}));
+    assert_eq!(dirty(&mut state), ["default/x-y", "default/y"]);
+    assert_eq!(wrong(&state, "default/x-y"), None);
+    let told = wrong(&state, "default/y").unwrap();
+    assert!(told.starts_with("Deployment default/x-y is there already and belongs to VpcEgressGateway x-y"), "{told}");
+    VpcEgressGateway::remove("default/x-y", &mut state);
+    assert_eq!(dirty(&mut state), ["default/y"]);
+    Deployment::remove("default/x-y", &mut state);
+    assert_eq!(dirty(&mut state), ["default/y"]);
+    assert_eq!(wrong(&state, "default/y"), None);
+}
+
+#[test]
+fn an_object_without_an_owner_is_not_ours() {
+    let mut state = state();
+    let labels = json!({"ovn.kubernetes.io/vpc-egress-gateway": "a"});
+    put::<ConfigMap>(&mut state, &json!({"metadata": {"namespace": "default", "name": "a-egress", "labels": labels}}));
+    assert_eq!(dirty(&mut state), ["default/a"]);
+    let told = wrong(&state, "default/a").unwrap();
+    assert!(told.starts_with("ConfigMap default/a-egress is there already and has another owner"), "{told}");
+    assert_eq!(state.with_input("default/a", &Settings::default(), "t", |input| input.config.is_some()), Some(false));
+    ConfigMap::remove("default/a-egress", &mut state);
+    assert_eq!((dirty(&mut state), wrong(&state, "default/a")), (vec!["default/a".to_owned()], None));
+}
+
+#[test]
+fn a_pod_without_both_labels_is_no_gateways() {
+    let mut state = state();
+    let pod = |labels: Value| json!({"metadata": {"namespace": "default", "name": "p", "labels": labels}});
+    let seen =
+        |state: &State| state.with_input("default/a", &Settings::default(), "t", |input| input.pods.len()).unwrap();
+    let both = json!({"app": "vpc-egress-gateway", "ovn.kubernetes.io/vpc-egress-gateway": "a"});
+    put::<Pod>(&mut state, &pod(both.clone()));
+    assert_eq!((dirty(&mut state), seen(&state)), (vec!["default/a".to_owned()], 1));
+    for labels in [json!({}), json!({"ovn.kubernetes.io/vpc-egress-gateway": "a"})] {
+        put::<Pod>(&mut state, &pod(labels));
+        assert_eq!((dirty(&mut state), seen(&state)), (vec!["default/a".to_owned()], 0));
+        put::<Pod>(&mut state, &pod(both.clone()));
+        assert_eq!((dirty(&mut state), seen(&state)), (vec!["default/a".to_owned()], 1));
+    }
+}
+
+#[test]
+fn a_gateway_that_was_never_valid_has_no_pods_of_a_valid_one() {
+    let mut state = state();
+    let mut older = gateway("older", "b");
+    older["metadata"]["creationTimestamp"] = json!("2020-01-01T00:00:00Z");
+    older["spec"]["externalSubnet"] = json!("nope");
+    let mut younger = gateway("b", "b");
+    younger["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    put::<VpcEgressGateway>(&mut state, &younger);
+    put::<VpcEgressGateway>(&mut state, &older);
+    put::<Pod>(&mut state, &client("b"));
+    assert_eq!(dirty(&mut state), ["default/b", "default/older"]);
+    let has = |state: &State, key: &str| {
+        state.with_input(key, &Settings::default(), "t", |input| input.selected.len()).unwrap()
+    };
+    assert_eq!((has(&state, "default/b"), has(&state, "default/older")), (1, 0));
+    // Valid once, it has them, also when it is not valid any more but its last state runs.
+    older["spec"]["externalSubnet"] = json!("macvlan");
+    put::<VpcEgressGateway>(&mut state, &older);
+    assert_eq!(dirty(&mut state), ["default/b", "default/older"]);
+    assert_eq!((has(&state, "default/b"), has(&state, "default/older")), (0, 1));
+    let owner = json!([{"apiVersion": "kubeovn.io/v1", "kind": "VpcEgressGateway", "name": "older", "uid": "u-older"}]);
+    put::<ConfigMap>(
+        &mut state,
+        &json!({"metadata": {"namespace": "default", "name": "older-egress", "ownerReferences": owner}}),
+    );
+    older["spec"]["externalSubnet"] = json!("nope");
+    put::<VpcEgressGateway>(&mut state, &older);
+    dirty(&mut state);
+    assert_eq!((has(&state, "default/b"), has(&state, "default/older")), (0, 1));
+}
+
+#[test]
+fn a_node_concerns_the_gateways_that_have_pods_on_it() {
+    let mut state = state();
+    let labels = json!({"app": "vpc-egress-gateway", "ovn.kubernetes.io/vpc-egress-gateway": "a"});
+    let pod = json!({"metadata": {"namespace": "default", "name": "p", "labels": labels}, "spec": {"nodeName": "node1", "containers": []}});
+    put::<Pod>(&mut state, &pod);
+    dirty(&mut state);
+    let node = |ready: &str| {
+        let conditions = json!([{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": ready, "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]);
+        json!({"metadata": {"name": "node1"}, "status": {"conditions": conditions}})
+    };
+    put::<Node>(&mut state, &node("True"));
+    assert_eq!(dirty(&mut state), ["default/a"]);
+    put::<Node>(&mut state, &node("True"));
+    assert_eq!(dirty(&mut state), [""; 0]);
+    put::<Node>(&mut state, &node("Unknown"));
+    assert_eq!(dirty(&mut state), ["default/a"]);
+    Node::remove("node1", &mut state);
+    assert_eq!(dirty(&mut state), ["default/a"]);
+}
+
+#[test]
+fn a_subnet_that_kube_ovn_refuses_is_refused() {
+    let mut state = state();
+    put::<VpcEgressGateway>(&mut state, &{
+        let mut gateway = gateway("a", "a");
+        gateway["spec"]["policies"] = json!([{"subnets": ["subnet1"]}]);
+        gateway
+    });
+    let subnet = |status: &str| {
+        json!({
+            "metadata": {"name": "subnet1"},
+            "spec": {"protocol": "IPv4", "cidrBlock": "10.17.0.0/16", "gateway": "10.17.0.1"},
+            "status": {"conditions": [{"type": "Validated", "status": status, "reason": "ValidateLogicalSwitchFailed", "message": "it overlaps"}]},
+        })
+    };
+    put::<Subnet>(&mut state, &subnet("True"));
+    dirty(&mut state);
+    assert_eq!(wrong(&state, "default/a"), None);
+    put::<Subnet>(&mut state, &subnet("False"));
+    assert_eq!(dirty(&mut state), ["default/a", "default/b"]);
+    assert_eq!(
+        wrong(&state, "default/a").unwrap(),
+        "spec.policies[0].subnets[0]: Subnet subnet1 is not valid: it overlaps; correct it, or name another"
+    );
 }

@@ -29,6 +29,21 @@ pub use veg::{
 };
 pub use vpc::{BfdPort, BfdPortStatus, Vpc, VpcSpec, VpcStatus};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+
+/// `namespace/name`, or `name` where there is no namespace.
+pub(crate) fn key<T: Resource>(object: &T) -> String {
+    let meta = object.meta();
+    let name = meta.name.as_deref().unwrap_or_default();
+    meta.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+/// Whether an object belongs to the VpcEgressGateway with this UID: a name may be another's by now.
+pub(crate) fn owned_by(object: &ObjectMeta, gateway: &str) -> bool {
+    object.owner_references.iter().flatten().any(|owner| owner.kind == "VpcEgressGateway" && owner.uid == gateway)
+}
+
 /// Vpc of a VpcEgressGateway or Subnet that names none.
 pub const DEFAULT_VPC: &str = "ovn-cluster";
 

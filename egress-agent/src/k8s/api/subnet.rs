@@ -53,6 +53,15 @@ pub struct SubnetSpec {
     pub other: Unknown,
 }
 
+impl Subnet {
+    /// Why Kube-OVN takes the Subnet for wrong, if it does. It makes nothing of such a one.
+    pub(crate) fn refused(&self) -> Option<&str> {
+        let conditions = &self.status.as_ref()?.conditions;
+        let refused = conditions.iter().find(|it| it.type_ == "Validated" && it.status == "False")?;
+        Some(if refused.message.is_empty() { &refused.reason } else { &refused.message })
+    }
+}
+
 /// What Kube-OVN reports about a Subnet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -133,6 +133,9 @@ pub(super) fn lookup<'a>(
         let (known, place) = (list(objects.subnets.keys()), objects.place);
         report.error(at, field, format!("Subnet {name:?} is not {place}; known: {known}"));
     }
+    if let Some(why) = found.and_then(|subnet| subnet.object.refused()) {
+        report.error(at, field, format!("Subnet {name} is not valid: {why}; correct it, or name another"));
+    }
     found
 }
 

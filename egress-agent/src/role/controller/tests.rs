@@ -1,0 +1,98 @@
+//! How the controller behaves while the API server does not, and in which mode.
+
+use std::{sync::Arc, time::Duration};
+
+use k8s_openapi::api::core::v1::Node;
+use kube::{Client, Config};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use super::{Mode, health::Health, mode::decide, work::Work};
+use crate::{
+    controller::Settings,
+    k8s::{api::VpcEgressGateway, watch::Watched as _, write::Writer},
+};
+
+/// A controller whose API server takes every connection and answers nothing.
+async fn work(mode: Mode) -> (Work, TcpListener) {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", server.local_addr().unwrap());
+    let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+    let mut work = Work::new(mode, Writer::new(client, "test"), Settings::default(), Arc::new(Health::new()));
+    let gateway: VpcEgressGateway = serde_json::from_value(json!({
+        "apiVersion": "kubeovn.io/v1",
+        "kind": "VpcEgressGateway",
+        "metadata": {"namespace": "default", "name": "a", "uid": "u-a", "generation": 1},
+        "spec": {"externalSubnet": "nope", "policies": [{"ipBlocks": ["10.0.0.0/8"]}]},
+    }))
+    .unwrap();
+    gateway.put(&mut work.state);
+    (work, server)
+}
+
+/// Time that nothing happens in is passed over, so this does not wait.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_does_not_answer_is_not_waited_for() {
+    let (mut work, _server) = work(Mode::Managed).await;
+    tokio::time::timeout(Duration::from_secs(120), work.reconcile()).await.expect("it waits for ever");
+    let due = work.due().expect("it is tried again");
+    assert!(due <= tokio::time::Instant::now() + Duration::from_secs(1));
+    let failure =
+        work.state.with_input("default/a", &Settings::default(), "t", |input| input.failure.map(str::to_owned));
+    assert_eq!(failure.flatten().unwrap(), "the API server took longer than 30 s");
+}
+
+/// Where everything is right already nothing is written that could say so.
+#[tokio::test(start_paused = true)]
+async fn a_failure_that_is_over_is_forgotten() {
+    let (mut work, _server) = work(Mode::Managed).await;
+    let now = "2026-11-27T01:00:00Z";
+    work.state.failed("default/a", Some("Deployment: no".to_owned()));
+    // The status says so already.
+    let plan = work.state.with_input("default/a", &Settings::default(), now, crate::controller::plan).unwrap();
+    let mut gateway = work.state.gateway("default/a").unwrap().clone();
+    gateway.status = plan.status;
+    gateway.put(&mut work.state);
+    work.reconcile().await;
+    assert!(work.due().is_none(), "it is tried again for ever");
+    let failure = work.state.with_input("default/a", &Settings::default(), now, |input| input.failure.is_some());
+    assert_eq!(failure, Some(false));
+}
+
+#[tokio::test]
+async fn observe_writes_nothing() {
+    let (mut work, server) = work(Mode::Observe).await;
+    work.reconcile().await;
+    let asked = tokio::time::timeout(Duration::from_millis(200), server.accept()).await;
+    assert!(asked.is_err() && work.due().is_none());
+    assert!(work.state.take_dirty().is_empty());
+    serde_json::from_value::<Node>(json!({"metadata": {"name": "n"}})).unwrap().put(&mut work.state);
+    assert!(work.state.take_dirty().is_empty());
+}
+
+#[test]
+fn the_mode_is_observe_if_there_is_anything_of_kube_ovn() {
+    let object = |kind: &str| Some(format!("{kind} kube-system/kube-ovn-controller"));
+    for (found, mode, why) in [
+        ([None, None], Mode::Managed, "there is neither a Deployment nor a Lease kube-ovn-controller"),
+        ([object("Deployment"), None], Mode::Observe, "there is a Deployment kube-system/kube-ovn-controller"),
+        ([None, object("Lease")], Mode::Observe, "there is a Lease kube-system/kube-ovn-controller"),
+    ] {
+        assert_eq!(decide(&found), (mode, why.to_owned()));
+    }
+}
+
+#[test]
+fn health_is_that_of_the_loop() {
+    let health = Health::new();
+    health.turn();
+    let says = |path: &str, seconds: u64| {
+        health.answer(path, Duration::from_secs(seconds)).0.split(' ').next().unwrap().to_owned()
+    };
+    assert_eq!(
+        [says("/healthz", 30), says("/healthz", 300), says("/readyz", 1), says("/", 1)],
+        ["200", "503", "503", "404"]
+    );
+    health.listed();
+    assert_eq!(says("/readyz", 1), "200");
+}

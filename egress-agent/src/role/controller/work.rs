@@ -1,0 +1,223 @@
+//! What is done about the gateways that something changed for.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::{Result, anyhow};
+use futures_util::{StreamExt as _, stream};
+use k8s_openapi::{
+    api::{apps::v1::Deployment, core::v1::ConfigMap},
+    jiff::Timestamp,
+};
+use tokio::time::{Instant, timeout};
+use tracing::{error, info, warn};
+
+use super::{Mode, health::Health};
+use crate::{
+    controller::{Input, Plan, Settings, config::CONFIG_ANNOTATION, mistakes, plan, state::State},
+    k8s::{api::VpcEgressGateway, write::Writer},
+};
+
+/// Kube-OVN's finalizer on a gateway that it reconciles.
+const KUBE_OVN_FINALIZER: &str = "kubeovn.io/kube-ovn-controller";
+/// Gateways that are written at once.
+const AT_ONCE: usize = 16;
+/// How long everything that is written for one gateway may take: the API server answers or it is tried again.
+pub(super) const WRITE: Duration = Duration::from_secs(30);
+/// Waits after a write that failed, the first and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
+
+pub(super) struct Work {
+    pub(super) state: State,
+    mode: Mode,
+    writer: Writer,
+    settings: Settings,
+    health: Arc<Health>,
+    /// When a gateway is tried again, and how long it waited.
+    retry: BTreeMap<String, (Instant, Duration)>,
+    /// What was said about gateways that are left alone: once.
+    told: BTreeMap<String, String>,
+}
+
+/// A gateway with its plan.
+struct Planned {
+    key: String,
+    gateway: VpcEgressGateway,
+    plan: Plan,
+    live: Live,
+}
+
+/// UIDs of the objects that a gateway has.
+#[derive(Default)]
+struct Live {
+    deployment: Option<String>,
+    config: Option<String>,
+}
+
+impl Work {
+    pub(super) fn new(mode: Mode, writer: Writer, settings: Settings, health: Arc<Health>) -> Self {
+        let (retry, told) = (BTreeMap::new(), BTreeMap::new());
+        Self { state: State::new(), mode, writer, settings, health, retry, told }
+    }
+
+    /// When something is to be tried again.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.retry.values().map(|(at, _)| *at).min()
+    }
+
+    pub(super) fn retry_due(&mut self) {
+        let now = Instant::now();
+        for (key, _) in self.retry.iter().filter(|(_, (at, _))| *at <= now) {
+            self.state.again(key);
+        }
+        // The wait is kept until a write succeeds.
+        for (at, _) in self.retry.values_mut().filter(|(at, _)| *at <= now) {
+            *at = now + RETRY.1;
+        }
+    }
+
+    pub(super) async fn reconcile(&mut self) {
+        if self.mode == Mode::Observe {
+            return self.observe();
+        }
+        // A failure that is over changes the status once more.
+        while self.round().await {}
+    }
+
+    /// Writes what differs. True if something that failed before is right now: nobody else would bring that up again.
+    async fn round(&mut self) -> bool {
+        let (writer, health) = (&self.writer.clone(), &Arc::clone(&self.health));
+        let writes = self.planned().await.into_iter().map(|one| async move {
+            let result = if one.plan == Plan::default() {
+                // It is as it shall be, whoever has seen to that.
+                (Ok(()), Ok(()))
+            } else {
+                let late = || anyhow!("the API server took longer than {} s", WRITE.as_secs());
+                timeout(WRITE, write(writer, &one)).await.unwrap_or_else(|_| (Err(late()), Ok(())))
+            };
+            health.turn();
+            (one.key, result)
+        });
+        let done: Vec<_> = stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
+        let mut recovered = false;
+        for (key, (objects, status)) in done {
+            let failure = objects.as_ref().err().map(|error| format!("{error:#}"));
+            let written = objects.is_ok() && status.is_ok();
+            for error in [objects.err(), status.err()].into_iter().flatten() {
+                error!("{key}: {error:#}");
+            }
+            if written {
+                self.retry.remove(&key);
+            } else {
+                let waited = self.retry.get(&key).map_or(RETRY.0 / 2, |(_, waited)| *waited);
+                let wait = (waited * 2).min(RETRY.1);
+                self.retry.insert(key.clone(), (Instant::now() + wait, wait));
+            }
+            let over = failure.is_none();
+            recovered |= self.state.failed(&key, failure) && over;
+        }
+        recovered
+    }
+
+    /// Plans every gateway that something changed for.
+    async fn planned(&mut self) -> Vec<Planned> {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let mut planned = Vec::new();
+        for key in self.state.take_dirty() {
+            let Some(gateway) = self.state.gateway(&key).cloned() else {
+                self.retry.remove(&key);
+                self.told.remove(&key);
+                continue;
+            };
+            if gateway.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == KUBE_OVN_FINALIZER) {
+                self.refuse(&key, &gateway).await;
+                continue;
+            }
+            let done = self.state.with_input(&key, &self.settings, &now, |input| (plan(input), Live::of(input)));
+            if let Some((plan, live)) = done {
+                planned.push(Planned { key, gateway, plan, live });
+            }
+        }
+        planned
+    }
+
+    /// A gateway that Kube-OVN reconciles is left alone, and this is said once.
+    async fn refuse(&mut self, key: &str, gateway: &VpcEgressGateway) {
+        let note =
+            format!("left alone: it has Kube-OVN's finalizer {KUBE_OVN_FINALIZER}; its controller reconciles it");
+        if self.news(key, gateway, &note) {
+            warn!("{key}: {note}");
+            self.writer.tell(gateway, true, "OwnedByKubeOvn", &note).await;
+        }
+    }
+
+    /// Nothing is written, neither objects nor a status: Kube-OVN's controller does. What it takes and a gateway of ours
+    /// refuses is in the log.
+    fn observe(&mut self) {
+        for key in self.state.take_dirty() {
+            let wrong = self.state.with_input(&key, &self.settings, "", |input| mistakes(input).err());
+            let (Some(wrong), Some(gateway)) = (wrong, self.state.gateway(&key).cloned()) else {
+                self.told.remove(&key);
+                continue;
+            };
+            let note = "left to Kube-OVN's controller (mode observe)";
+            let note = wrong.as_ref().map_or_else(|| note.to_owned(), |wrong| format!("{note}; wrong in it: {wrong}"));
+            if self.news(&key, &gateway, &note) {
+                if wrong.is_some() { warn!("{key}: {note}") } else { info!("{key}: {note}") }
+            }
+        }
+    }
+
+    /// Whether this was not said about the gateway yet.
+    fn news(&mut self, key: &str, gateway: &VpcEgressGateway, note: &str) -> bool {
+        let said = format!("{} {note}", gateway.metadata.uid.as_deref().unwrap_or_default());
+        self.told.insert(key.to_owned(), said.clone()) != Some(said)
+    }
+}
+
+impl Live {
+    fn of(input: &Input<'_>) -> Self {
+        let name = input.deployment_name();
+        let deployment = input.deployments.iter().find(|live| live.metadata.name.as_ref() == Some(&name));
+        Self {
+            deployment: deployment.and_then(|live| live.metadata.uid.clone()),
+            config: input.config.and_then(|live| live.metadata.uid.clone()),
+        }
+    }
+}
+
+/// Writes a plan: objects and status each as far as they can be written. The status of a gateway whose objects cannot be
+/// written says how it is.
+async fn write(writer: &Writer, one: &Planned) -> (Result<()>, Result<()>) {
+    let written = objects(writer, one).await;
+    let mut status = Ok(());
+    if let Some(new) = &one.plan.status {
+        status = writer.status(&one.gateway, new).await;
+    }
+    for event in &one.plan.events {
+        writer.tell(&one.gateway, event.warning, &event.reason, &event.note).await;
+    }
+    (written, status)
+}
+
+/// Writes the objects of a plan, in the order in which they need each other.
+async fn objects(writer: &Writer, Planned { gateway, plan, live, .. }: &Planned) -> Result<()> {
+    let namespace = gateway.metadata.namespace.as_deref().unwrap_or("default");
+    let uid = gateway.metadata.uid.as_deref().unwrap_or_default();
+    if let Some(config) = &plan.config {
+        writer.apply::<ConfigMap>(namespace, config, uid, live.config.as_deref()).await?;
+    }
+    if let Some(deployment) = &plan.deployment {
+        writer.apply::<Deployment>(namespace, deployment, uid, live.deployment.as_deref()).await?;
+    }
+    for (pod, hash) in &plan.touch {
+        writer.annotate(namespace, pod, CONFIG_ANNOTATION, hash).await?;
+    }
+    // The place of OVN's rows, as soon as there are any.
+    if let Some(row) = plan.ovn.first() {
+        match *row {}
+    }
+    for name in &plan.remove {
+        writer.delete::<Deployment>(namespace, name).await?;
+    }
+    Ok(())
+}
