@@ -2,6 +2,7 @@
 //!
 //! A test begins with `if skip_cluster() { return Ok(()); }`. Most share one cluster ([`shared`]), which ends with the process.
 
+mod api;
 mod cluster;
 mod shared;
 

@@ -20,7 +20,7 @@ const HOST_MEMBERS: &[&str] = &["egress-common", "egress-agent", "xtask", "egres
 
 /// Modules of tests/tests/kubernetes.rs. What a cluster is made of takes a quarter of an hour to build: only who names one of them
 /// waits for that, until gateways run on it.
-const ON_A_CLUSTER: &[&str] = &["cluster"];
+const ON_A_CLUSTER: &[&str] = &["api", "cluster"];
 
 /// The steps so far.
 #[derive(Default)]

@@ -3,6 +3,7 @@
 //! Three "machines" (`cp`, `node1`, `node2`) are sets of namespaces with a root of their own ([`machine`]). Nothing in them is replaced but
 //! what [`played`] holds. All that there is outside of them is one folder, their control groups and a forwarder from a port of 127.0.0.1 to the API.
 
+pub mod api;
 mod cgroup;
 mod files;
 mod folder;

@@ -68,6 +68,11 @@ impl Parts {
         self.folder.join("debian/usr")
     }
 
+    /// A program of the folder, for this machine.
+    pub(super) fn program(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
     /// kubectl, for this machine.
     pub fn kubectl(&self) -> PathBuf {
         self.folder.join("kubernetes/kubectl")
