@@ -41,7 +41,7 @@ pub(crate) fn bring(workspace: &Workspace, tools: &Tools) -> Result<Parts> {
 
 /// Does what the arguments say; what starts no cluster brings nothing either.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<ExitCode> {
-    let starts = args.iter().any(|it| it == "up");
+    let starts = args.iter().any(|it| it == "up" || it == "demo");
     let only_parts = args.first().is_some_and(|it| it == "parts");
     let parts = if starts || only_parts {
         bring(workspace, &setup::bring(Scope::NoFuzzing)?)?

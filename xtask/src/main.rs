@@ -110,7 +110,7 @@ enum Task {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
-    /// Set up, build and run the demo; further arguments are the demo's
+    /// Set up, build and run the demo; further arguments are the demo's. `--kubernetes`: on a cluster, see `cluster`
     Demo {
         /// Arguments of the demo
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -154,6 +154,7 @@ fn run(task: Task) -> Result<ExitCode> {
         Task::Kernels { kernels, filter, record } => {
             return kernels::run(&workspace, &kernels, filter.as_deref(), record);
         }
+        Task::Demo { args } if args == ["--kubernetes"] => return cluster::run(&workspace, &["demo".to_owned()]),
         Task::Demo { args } => return Err(agent::become_program(&workspace, "demo", &args)),
         Task::Cluster { args } => return cluster::run(&workspace, &args),
         Task::Image { name } => {

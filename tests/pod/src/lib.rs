@@ -1,9 +1,10 @@
 //! Servers that say whom they saw, and clients that ask them.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
@@ -86,4 +87,46 @@ pub fn ask(server: SocketAddr) -> Result<String> {
     let mut buffer = [0; 2048];
     let length = socket.recv(&mut buffer).with_context(|| format!("no answer of {server}"))?;
     Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
+}
+
+/// What became of a conversation of one socket with [`echo`].
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Talk {
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Answers.
+    pub answered: u64,
+    /// The longest time without an answer.
+    pub longest_gap: Duration,
+    /// Under which addresses the server saw us.
+    pub seen: BTreeSet<String>,
+}
+
+/// Sends a datagram every 10 ms from one socket, for a time.
+pub fn talk(server: SocketAddr, time: Duration) -> Result<Talk> {
+    const EVERY: Duration = Duration::from_millis(10);
+    let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
+    let socket = UdpSocket::bind((any, 0)).context("open a socket")?;
+    socket.set_nonblocking(true).context("open a socket")?;
+    let (start, mut talk) = (Instant::now(), Talk::default());
+    let mut last = start;
+    let mut buffer = [0; 2048];
+    // The last answers get some time.
+    while start.elapsed() < time + PATIENCE / 3 {
+        if start.elapsed() < time {
+            // An error of an earlier datagram may be told here; it is no answer.
+            let _ = socket.send_to(format!("{:016}", talk.sent).as_bytes(), server);
+            talk.sent += 1;
+        }
+        thread::sleep(EVERY);
+        while let Ok(length) = socket.recv(&mut buffer) {
+            talk.answered += 1;
+            talk.longest_gap = talk.longest_gap.max(last.elapsed());
+            last = Instant::now();
+            let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            talk.seen.extend(text.split_once(' ').map(|(_, seen)| seen.to_owned()));
+        }
+    }
+    talk.longest_gap = talk.longest_gap.max(last.elapsed().saturating_sub(PATIENCE / 3));
+    Ok(talk)
 }

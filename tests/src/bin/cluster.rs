@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use egress_tests::cluster::layout::Machine;
 use egress_tests::cluster::{self, Cluster, Parts, USUAL_NAME, machine, played};
+use egress_tests::demo;
 
 /// A two-node Kubernetes with OVN on this machine. Needs root.
 #[derive(Parser)]
@@ -43,6 +44,9 @@ enum Task {
         #[command(flatten)]
         words: Words,
     },
+    /// `cargo xtask demo --kubernetes`
+    #[command(hide = true)]
+    Demo,
     #[command(subcommand, hide = true)]
     Machine(Inner),
     #[command(subcommand, hide = true)]
@@ -116,6 +120,7 @@ fn run(cli: Cli) -> Result<()> {
             let words = if words.words.is_empty() { &bash } else { words.words.as_slice() };
             return become_program(attach()?.inside(machine, &words[0])?.args(&words[1..]));
         }
+        Task::Demo => demo::kubernetes::run(program()?)?,
         Task::Machine(Inner::Start { cluster, machine }) => return Err(machine::become_machine(cluster, machine)),
         Task::Machine(Inner::Init { cluster, machine }) => machine::first_process(cluster, machine)?,
         Task::Machine(Inner::Forward { port, machine }) => cluster::forward(*port, *machine)?,

@@ -5,9 +5,11 @@
 
 pub mod api;
 mod cgroup;
+pub mod example;
 mod files;
 mod folder;
 mod forward;
+pub mod gateway;
 pub mod layout;
 pub mod leftovers;
 pub mod machine;
@@ -16,6 +18,7 @@ pub mod parts;
 mod pki;
 pub mod played;
 mod start;
+pub mod steer;
 mod up;
 
 pub use self::files::{AGENT_IMAGE, POD_IMAGE};
@@ -32,6 +35,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use self::folder::Folder;
 use self::layout::Machine;
+use crate::system::Netns;
+use crate::system::cleanup::NETNS_DIR;
 use crate::system::name::InstanceName;
 
 /// How long a machine may take to end.
@@ -121,6 +126,26 @@ impl Cluster {
         let mut command = self.inside(layout::CONTROL_PLANE, "ip")?;
         command.args(["netns", "exec", layout::OUTSIDE]);
         Ok(command)
+    }
+
+    /// Its namespace, for captures.
+    pub fn outside_namespace(&self) -> Result<Netns> {
+        let first = start::first_process(&self.folder, layout::CONTROL_PLANE)?;
+        let path = format!("/proc/{first}/root{NETNS_DIR}/{}", layout::OUTSIDE);
+        Netns::of_another(layout::OUTSIDE, path.as_ref())
+    }
+
+    /// The namespace of a Pod, by its port (`<pod>.<namespace>`), to be there without the API server.
+    pub fn pod_namespace(&self, node: &str, port: &str) -> Result<Netns> {
+        let mut find = self.inside(node, "ovs-vsctl")?;
+        let find = find.args(["--bare", "--columns=external_ids", "find", "interface"]);
+        let ids = output(find.arg(format!("external_ids:iface-id={port}")))?;
+        let path = ids.split_whitespace().find_map(|id| id.strip_prefix("pod_netns=")).map(|it| it.trim_matches('"'));
+        let path = path.with_context(|| format!("{node} has no port {port}: {ids}"))?;
+        let first = start::first_process(&self.folder, node)?;
+        // There it is a link, which would be followed here.
+        let name = path.rsplit('/').next().unwrap_or_default();
+        Netns::of_another(port, format!("/proc/{first}/root{NETNS_DIR}/{name}").as_ref())
     }
 
     /// Pulls a Node's plug.

@@ -127,6 +127,11 @@ impl Cluster {
         kubectl.status().is_ok_and(|status| status.success())
     }
 
+    /// Puts Vpcs, Subnets and attachments back as they are from the start.
+    pub fn restore_networks(&self) -> Result<()> {
+        self.apply(NETWORK).map(drop)
+    }
+
     /// `kubectl apply` of a manifest.
     pub fn apply(&self, manifest: &str) -> Result<String> {
         self.apply_in("default", manifest)

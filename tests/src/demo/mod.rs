@@ -3,6 +3,7 @@
 //! and packets per second beside the kernel's NAT. Whatever is not as it must be ends it with an error.
 
 mod eyes;
+pub mod kubernetes;
 mod look;
 mod race;
 mod rates;

@@ -16,15 +16,23 @@ use super::process::{self, Output};
 
 const NOTHING: Option<&str> = None;
 
-/// A network namespace with a name under `/run/netns`, as `ip netns` makes them; removed on drop.
+/// A network namespace with a name under `/run/netns`, as `ip netns` makes them; one that we made is removed on drop.
 #[derive(Debug)]
 pub struct Netns {
     name: String,
     path: PathBuf,
     handle: File,
+    /// It goes with the value.
+    ours: bool,
 }
 
 impl Netns {
+    /// One that somebody else made and will remove, by any path to it.
+    pub fn of_another(name: &str, path: &Path) -> Result<Self> {
+        let handle = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Self { name: name.to_owned(), path: path.to_owned(), handle, ours: false })
+    }
+
     /// Makes it. Only `lo` is inside, and down.
     pub fn create(name: &str) -> Result<Self> {
         share_netns_dir()?;
@@ -43,7 +51,7 @@ impl Netns {
         })
         .and_then(|result| result);
         match made {
-            Ok(handle) => Ok(Self { name: name.to_owned(), path, handle }),
+            Ok(handle) => Ok(Self { name: name.to_owned(), path, handle, ours: true }),
             Err(error) => {
                 cleanup::remove(&path);
                 Err(error.context(format!("namespace {name}")))
@@ -122,7 +130,9 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        cleanup::remove(&self.path);
+        if self.ours {
+            cleanup::remove(&self.path);
+        }
     }
 }
 

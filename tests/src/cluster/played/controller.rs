@@ -18,7 +18,7 @@ use super::address::Addresses;
 use super::annotations::{OVN, attachments, key, value};
 use super::nb::Northbound;
 use super::objects::{DEFAULT_SUBNET, PodWish, Subnet, Vpc, machine_of};
-use super::plan::{ServedPod, World, rows};
+use super::plan::{ServedPod, World, rows, vpc_status};
 use crate::cluster::layout::mac_of;
 
 /// How long until what failed is tried again.
@@ -50,6 +50,8 @@ struct Controller {
     wishes: BTreeMap<String, PodWish>,
     /// Annotations that are to be written once the database has the Pod's port.
     unwritten: Vec<(PodWish, BTreeMap<String, String>)>,
+    /// What the Vpcs' status says, as it was written last.
+    told: BTreeMap<String, serde_json::Value>,
     swept: bool,
 }
 
@@ -62,6 +64,7 @@ impl Controller {
             addresses: Addresses::default(),
             wishes: BTreeMap::new(),
             unwritten: Vec::new(),
+            told: BTreeMap::new(),
             swept: false,
         }
     }
@@ -168,6 +171,7 @@ impl Controller {
             self.nb.sweep()?;
             self.swept = true;
         }
+        self.tell_vpcs().await?;
         for (wish, annotations) in std::mem::take(&mut self.unwritten) {
             if annotations.iter().any(|(key, value)| wish.annotations.get(key) != Some(value)) {
                 let pods: Api<Pod> = Api::namespaced(self.client.clone(), &wish.namespace);
@@ -179,6 +183,22 @@ impl Controller {
                 }
             }
             println!("served {}/{} {annotations:?}", wish.namespace, wish.name);
+        }
+        Ok(())
+    }
+
+    /// Writes the status of Vpcs where it changed.
+    async fn tell_vpcs(&mut self) -> Result<()> {
+        let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("kubeovn.io", "v1", "Vpc"), "vpcs");
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        self.told.retain(|name, _| self.world.vpcs.contains_key(name));
+        for name in self.world.vpcs.keys() {
+            let status = vpc_status(&self.world, name);
+            if self.told.get(name) != Some(&status) {
+                let patch = Patch::Merge(json!({"status": status}));
+                api.patch_status(name, &PatchParams::default(), &patch).await.with_context(|| format!("Vpc {name}"))?;
+                self.told.insert(name.clone(), status);
+            }
         }
         Ok(())
     }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::objects::{DEFAULT_VPC, JOIN_SUBNET, Subnet, Vpc};
+use serde_json::{Value, json};
+
+use super::objects::{DEFAULT_SUBNET, DEFAULT_VPC, JOIN_SUBNET, Subnet, Vpc};
 use super::rows::Row;
 use crate::cluster::layout::{API_SERVICE, CONTROL_PLANE, JOIN, Machine, mac_of};
 
@@ -53,6 +55,13 @@ pub(super) fn rows(world: &World) -> BTreeSet<Row> {
     }
     of_pods(world, &mut rows);
     rows
+}
+
+/// What Kube-OVN reports about a Vpc.
+pub(super) fn vpc_status(world: &World, name: &str) -> Value {
+    let subnets: Vec<_> = world.subnets.values().filter(|it| it.overlay && it.vpc == name).map(|it| &it.name).collect();
+    let default = subnets.iter().find(|it| name == DEFAULT_VPC && **it == DEFAULT_SUBNET);
+    json!({"default": name == DEFAULT_VPC, "router": name, "subnets": subnets, "defaultLogicalSwitch": default})
 }
 
 fn without_length(text: &str) -> String {
@@ -163,10 +172,9 @@ fn of_pods(world: &World, rows: &mut BTreeSet<Row>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn world() -> World {
-        let subnet = |name: &str, spec: serde_json::Value| (name.to_owned(), Subnet::read(name, &spec).unwrap());
+        let subnet = |name: &str, spec: Value| (name.to_owned(), Subnet::read(name, &spec).unwrap());
         let pod = ServedPod {
             port: "a.ns1".into(),
             key: "ns1/a".into(),
@@ -189,6 +197,13 @@ mod tests {
             nodes: [("node1".to_owned(), Machine::named("node1").unwrap())].into(),
             pods: [("uid".to_owned(), pod)].into(),
         }
+    }
+
+    #[test]
+    fn the_default_vpc_names_its_default_subnet() {
+        let status = vpc_status(&world(), DEFAULT_VPC);
+        assert_eq!(status["defaultLogicalSwitch"], "ovn-default");
+        assert_eq!(status["subnets"], json!(["join", "ovn-default"]));
     }
 
     fn commands(world: &World) -> String {
