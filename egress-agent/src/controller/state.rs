@@ -46,7 +46,11 @@ pub struct State {
     nodes: Nodes,
     /// Why the last writes of a gateway failed.
     failures: BTreeMap<String, String>,
+    /// Gateways whose Pods changed: before the others, which may be very many.
+    urgent: BTreeSet<String>,
     dirty: BTreeSet<String>,
+    /// Of those, the ones that were asked whether they can serve.
+    asked: BTreeSet<String>,
 }
 
 impl State {
@@ -56,16 +60,34 @@ impl State {
         Self { objects: Objects { place: Place::Cluster, ..Objects::default() }, ..Self::default() }
     }
 
-    /// Gateways that something may have to be written for, by `namespace/name`; each is named once.
+    /// All gateways that something may have to be written for, by `namespace/name`; each is named once.
     pub fn take_dirty(&mut self) -> BTreeSet<String> {
+        self.take_some(usize::MAX)
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    pub fn is_dirty(&self) -> bool {
+        !self.urgent.is_empty() || !self.dirty.is_empty()
+    }
+
+    /// Those whose Pods changed, and so many of the others.
+    pub fn take_some(&mut self, most: usize) -> BTreeSet<String> {
         // Who has which Pods depends on who can serve, so that is asked first, for all.
-        let asked: Vec<String> = self.dirty.iter().cloned().collect();
+        let asked: Vec<String> = self.dirty.iter().filter(|key| !self.asked.contains(*key)).cloned().collect();
         for key in asked {
             let Some(serves) = self.serves(&key) else { continue };
             let changed = self.index.serves(&key, serves);
             self.changed(changed);
+            self.asked.insert(key);
         }
-        std::mem::take(&mut self.dirty)
+        let mut some = std::mem::take(&mut self.urgent);
+        some.extend(self.dirty.iter().take(most).cloned());
+        for key in &some {
+            self.dirty.remove(key);
+            self.asked.remove(key);
+        }
+        some
     }
 
     /// Whether a gateway is valid, or its last valid state runs.
@@ -78,24 +100,24 @@ impl State {
 
     /// Looks at a gateway again.
     pub fn again(&mut self, gateway: &str) {
+        self.asked.remove(gateway);
         self.dirty.insert(gateway.to_owned());
     }
 
     /// Looks at every gateway again.
     pub fn all_again(&mut self) {
+        self.asked.clear();
         self.dirty.extend(self.objects.gateways.keys().cloned());
     }
 
-    /// What the last writes of a gateway failed by; none: they did not. True if that is news.
-    pub fn failed(&mut self, gateway: &str, failure: Option<String>) -> bool {
-        let same = match failure {
-            Some(failure) => self.failures.insert(gateway.to_owned(), failure.clone()) == Some(failure),
-            None => self.failures.remove(gateway).is_none(),
-        };
-        if !same {
-            self.again(gateway);
+    /// What the last writes of a gateway failed by; none: they did not. That is told when it is tried again; that it is over, at
+    /// once.
+    pub fn failed(&mut self, gateway: &str, failure: Option<String>) {
+        match failure {
+            Some(failure) => drop(self.failures.insert(gateway.to_owned(), failure)),
+            None if self.failures.remove(gateway).is_some() => self.again(gateway),
+            None => {}
         }
-        !same
     }
 
     /// The gateway, if it is there and is not being deleted.
@@ -166,7 +188,7 @@ impl State {
     }
 
     fn changed(&mut self, gateways: Changed) {
-        self.dirty.extend(gateways);
+        self.urgent.extend(gateways);
     }
 
     /// Something changed about an object that belongs to a gateway, or has the name of one that would.
@@ -178,14 +200,13 @@ impl State {
         // A ConfigMap is called after the Deployment.
         let name = key.strip_suffix(names::CONFIG).unwrap_or(&key);
         let rivals: Vec<String> = self.claims.to(&key).chain(self.claims.to(name)).cloned().collect();
-        self.dirty.extend(rivals);
+        rivals.iter().for_each(|rival| self.again(rival));
     }
 
     /// Gateways that objects with this `namespace/label` belong to.
     fn labelled(&mut self, place: &str) {
         if self.objects.gateways.contains_key(place) {
-            self.dirty.insert(place.to_owned());
-            return;
+            return self.again(place);
         }
         // The name may be too long for a label.
         let of = |gateway: &VpcEgressGateway| {
@@ -193,7 +214,7 @@ impl State {
         };
         let found: Vec<String> =
             self.objects.gateways.iter().filter(|(_, g)| of(&g.object)).map(|(key, _)| key.clone()).collect();
-        self.dirty.extend(found);
+        found.iter().for_each(|key| self.again(key));
     }
 }
 
@@ -206,7 +227,7 @@ impl Watched<State> for VpcEgressGateway {
         let changed = state.index.gateway(&self);
         state.changed(changed);
         let rivals = state.claims.put(&self);
-        state.changed(rivals);
+        rivals.iter().for_each(|rival| state.again(rival));
         state.again(&key(&self));
         state.objects.gateways.insert(key(&self), located(self));
     }
@@ -217,7 +238,7 @@ impl Watched<State> for VpcEgressGateway {
         let changed = state.index.without_gateway(key);
         state.changed(changed);
         let rivals = state.claims.remove(key);
-        state.changed(rivals);
+        rivals.iter().for_each(|rival| state.again(rival));
     }
 
     fn keys(state: &State) -> BTreeSet<String> {

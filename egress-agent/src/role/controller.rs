@@ -94,10 +94,25 @@ async fn serve(options: &Options) -> Result<()> {
     loop {
         health.turn();
         let due = work.due();
+        let works = leader && unlisted.is_empty();
         tokio::select! {
+            // News before what is left to do.
+            biased;
             _ = stop.recv() => break,
             _ = interrupt.recv() => break,
             _ = turn.tick() => {}
+            changed = leading.changed() => {
+                changed.context("leader election ended")?;
+                let now = *leading.borrow_and_update();
+                if leader && !now {
+                    bail!(LOST);
+                }
+                if now && !leader {
+                    info!("leading");
+                    work.state.all_again();
+                }
+                leader = now;
+            }
             Some(first) = news.recv() => {
                 let mut next = Some(first);
                 // Many changes of one gateway are one.
@@ -115,19 +130,8 @@ async fn serve(options: &Options) -> Result<()> {
                     next = news.try_recv().ok();
                 }
             }
-            changed = leading.changed() => {
-                changed.context("leader election ended")?;
-                let now = *leading.borrow_and_update();
-                if leader && !now {
-                    bail!(LOST);
-                }
-                if now && !leader {
-                    info!("leading");
-                    work.state.all_again();
-                }
-                leader = now;
-            }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => work.retry_due(),
+            () = std::future::ready(()), if works && work.pending() => {}
         }
         if unlisted.is_empty() && leader {
             // What waits for the API server must not keep the process from ending, nor from giving way to another leader.

@@ -129,8 +129,7 @@ fn a_deployment_of_another_owner_is_not_taken_for_ours() {
 #[test]
 fn a_write_that_failed_is_told_and_one_that_is_being_deleted_is_left_alone() {
     let mut state = state();
-    state.failed("default/a", Some("Deployment: no".to_owned()));
-    assert_eq!(dirty(&mut state), ["default/a"]);
+    // Not at once: it would be tried again without a pause.
     state.failed("default/a", Some("Deployment: no".to_owned()));
     assert_eq!(dirty(&mut state), [""; 0]);
     let plan = state.with_input("default/a", &Settings::default(), "2026-11-27T01:00:00Z", plan).unwrap();
@@ -294,4 +293,16 @@ fn a_subnet_that_kube_ovn_refuses_is_refused() {
         wrong(&state, "default/a").unwrap(),
         "spec.policies[0].subnets[0]: Subnet subnet1 is not valid: it overlaps; correct it, or name another"
     );
+}
+
+/// An edit that concerns all gateways does not keep a Pod waiting.
+#[test]
+fn gateways_whose_pods_changed_come_first() {
+    let mut state = state();
+    state.all_again();
+    put::<Pod>(&mut state, &client("b"));
+    assert_eq!(state.take_some(0).into_iter().collect::<Vec<_>>(), ["default/b"]);
+    assert!(state.is_dirty());
+    assert_eq!(state.take_some(1).into_iter().collect::<Vec<_>>(), ["default/a"]);
+    assert!(!state.is_dirty());
 }

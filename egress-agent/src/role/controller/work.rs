@@ -21,6 +21,8 @@ use crate::{
 const KUBE_OVN_FINALIZER: &str = "kubeovn.io/kube-ovn-controller";
 /// Gateways that are written at once.
 const AT_ONCE: usize = 16;
+/// Gateways that are looked at before the news are: an edit that concerns all must not keep a Pod waiting.
+const SOME: usize = 64;
 /// How long everything that is written for one gateway may take: the API server answers or it is tried again.
 pub(super) const WRITE: Duration = Duration::from_secs(30);
 /// Waits after a write that failed, the first and the longest.
@@ -79,12 +81,16 @@ impl Work {
         if self.mode == Mode::Observe {
             return self.observe();
         }
-        // A failure that is over changes the status once more.
-        while self.round().await {}
+        self.round().await;
     }
 
-    /// Writes what differs. True if something that failed before is right now: nobody else would bring that up again.
-    async fn round(&mut self) -> bool {
+    /// Whether there is more to do.
+    pub(super) fn pending(&self) -> bool {
+        self.state.is_dirty()
+    }
+
+    /// Writes what differs for some gateways. What failed before and is right now is looked at once more, for its status.
+    async fn round(&mut self) {
         let (writer, health) = (&self.writer.clone(), &Arc::clone(&self.health));
         let writes = self.planned().await.into_iter().map(|one| async move {
             let result = if one.plan == Plan::default() {
@@ -98,7 +104,6 @@ impl Work {
             (one.key, result)
         });
         let done: Vec<_> = stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
-        let mut recovered = false;
         for (key, (objects, status)) in done {
             let failure = objects.as_ref().err().map(|error| format!("{error:#}"));
             let written = objects.is_ok() && status.is_ok();
@@ -112,17 +117,15 @@ impl Work {
                 let wait = (waited * 2).min(RETRY.1);
                 self.retry.insert(key.clone(), (Instant::now() + wait, wait));
             }
-            let over = failure.is_none();
-            recovered |= self.state.failed(&key, failure) && over;
+            self.state.failed(&key, failure);
         }
-        recovered
     }
 
     /// Plans every gateway that something changed for.
     async fn planned(&mut self) -> Vec<Planned> {
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let mut planned = Vec::new();
-        for key in self.state.take_dirty() {
+        for key in self.state.take_some(SOME) {
             let Some(gateway) = self.state.gateway(&key).cloned() else {
                 self.retry.remove(&key);
                 self.told.remove(&key);
