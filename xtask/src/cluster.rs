@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Error, Result};
 
 use crate::{
-    image,
+    agent, image,
     setup::{self, Scope, Tools},
     sh,
     workspace::Workspace,
@@ -41,10 +41,15 @@ pub(crate) fn bring(workspace: &Workspace, tools: &Tools) -> Result<Parts> {
 
 /// Does what the arguments say; what starts no cluster brings nothing either.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<ExitCode> {
-    let starts = args.iter().any(|it| it == "up" || it == "demo");
+    let measures = args.iter().any(|it| it == "scale");
+    let starts = measures || args.iter().any(|it| it == "up" || it == "demo");
     let only_parts = args.first().is_some_and(|it| it == "parts");
     let parts = if starts || only_parts {
-        bring(workspace, &setup::bring(Scope::NoFuzzing)?)?
+        let tools = setup::bring(Scope::NoFuzzing)?;
+        if measures {
+            agent::build(workspace, &tools, &[])?;
+        }
+        bring(workspace, &tools)?
     } else {
         Parts { programs: parts::folder()?, images: image::folder(workspace) }
     };
@@ -54,7 +59,7 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<ExitCode> {
     }
     let mut cargo = workspace.cargo();
     cargo.args(["run", "--quiet", "--package", "egress-tests", "--bin", "cluster", "--"]).args(args);
-    let command = parts.tell(&mut cargo);
+    let command = parts.tell(agent::for_lab(&mut cargo, workspace));
     if starts {
         sh::say(format!("==> cluster\n    $ {}", sh::show(command)));
     }

@@ -92,7 +92,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
-    /// A two-node Kubernetes with OVN on this machine: `up`, `down`, `status`, `kubectl …`, `nbctl …`, `node halt|start|reboot NAME`, `shell NAME`
+    /// A two-node Kubernetes with OVN on this machine: `up`, `down`, `status`, `kubectl …`, `nbctl …`, `node halt|start|reboot NAME`, `shell NAME`; `scale`: the controller with 1,000 gateways
     Cluster {
         /// Arguments of the cluster; `parts` only brings and builds what it is made of
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

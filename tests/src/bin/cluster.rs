@@ -2,11 +2,12 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use egress_tests::cluster::layout::Machine;
-use egress_tests::cluster::{self, Cluster, Parts, USUAL_NAME, machine, played};
+use egress_tests::cluster::{self, Cluster, Parts, USUAL_NAME, machine, played, scale};
 use egress_tests::demo;
 
 /// A two-node Kubernetes with OVN on this machine. Needs root.
@@ -37,6 +38,18 @@ enum Task {
         action: Action,
         /// node1 or node2
         node: String,
+    },
+    /// The controller with many gateways and Pods, against an API server alone: how soon, how busy when idle, how large
+    Scale {
+        /// VpcEgressGateways
+        #[arg(long, default_value_t = 1000)]
+        gateways: usize,
+        /// Pods, on a Node without a kubelet
+        #[arg(long, default_value_t = 10_000)]
+        pods: usize,
+        /// Seconds without a change
+        #[arg(long, default_value_t = 30)]
+        idle: u64,
     },
     /// A shell, or a command, in a machine: cp, node1, node2
     Shell {
@@ -121,6 +134,9 @@ fn run(cli: Cli) -> Result<()> {
             return become_program(attach()?.inside(machine, &words[0])?.args(&words[1..]));
         }
         Task::Demo => demo::kubernetes::run(program()?)?,
+        Task::Scale { gateways, pods, idle } => {
+            scale::run(Parts::find()?, *gateways, *pods, Duration::from_secs(*idle))?
+        }
         Task::Machine(Inner::Start { cluster, machine }) => return Err(machine::become_machine(cluster, machine)),
         Task::Machine(Inner::Init { cluster, machine }) => machine::first_process(cluster, machine)?,
         Task::Machine(Inner::Forward { port, machine }) => cluster::forward(*port, *machine)?,

@@ -17,6 +17,7 @@ mod outside;
 pub mod parts;
 mod pki;
 pub mod played;
+pub mod scale;
 mod start;
 pub mod steer;
 mod up;
