@@ -71,7 +71,9 @@ impl Pins {
         if self.in_pod() { self.dir.join("links").is_dir() } else { self.dir.is_dir() }
     }
 
-    fn in_pod(&self) -> bool {
+    /// Whether it is the folder of a gateway Pod, seen from within.
+    #[must_use]
+    pub fn in_pod(&self) -> bool {
         self.dir == Path::new(POD_PINS)
     }
 

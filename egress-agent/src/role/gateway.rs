@@ -30,6 +30,10 @@ use crate::{
 /// The kernel reports most of what others change, but not every sysctl, and no neighbour.
 const REPAIR_EVERY: Duration = Duration::from_secs(5);
 
+/// How long a gateway Pod goes on after it was told to end: so long others have to steer Pods to another gateway. With the agent goes the
+/// Pod's network namespace, and all that it would still have carried.
+const LEAVING: Duration = Duration::from_secs(5);
+
 /// A look at the flow table that failed is not tried again sooner.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
@@ -72,6 +76,9 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     info!(gateway = desired.gateway, id = place.pins.id, "starting");
     let log = options.flow_log.as_deref().map(FlowLog::open).transpose()?;
     let pins = place.pins.clone();
+    // By hand programs and namespace stay, and nobody need wait.
+    let leaving = if pins.in_pod() { LEAVING } else { Duration::ZERO };
+    let mut end = None;
     let mut running = begin(options, &nl, place, desired, observed).await?;
     let _reporter = Reporter::start(&pins, log).context("events")?;
     eprintln!("ready");
@@ -83,7 +90,12 @@ async fn serve(options: &Options, place: Place) -> Result<()> {
     let mut sweep = Instant::now() + TICK;
     loop {
         let changed = tokio::select! {
-            _ = stop.recv() => break,
+            _ = stop.recv(), if end.is_none() => {
+                info!(?leaving, "told to end");
+                end = Some(Instant::now() + leaving);
+                false
+            }
+            () = sleep_until(end.unwrap_or_else(Instant::now)), if end.is_some() => break,
             _ = interrupt.recv() => break,
             signal = changes.next() => {
                 if signal.is_none() {
