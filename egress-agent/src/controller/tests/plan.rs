@@ -375,9 +375,9 @@ fn memory_is_what_the_flow_table_needs() {
         resources["limits"]["memory"].as_str().unwrap().to_owned()
     };
     assert_eq!(limit(|_| {}), "256Mi");
-    assert_eq!(limit(|gateway| gateway["spec"]["resources"] = json!({"limits": {"cpu": 1}})), "180Mi");
+    assert_eq!(limit(|gateway| gateway["spec"]["resources"] = json!({"limits": {"cpu": 1}})), "212Mi");
     assert_eq!(limit(|gateway| gateway["spec"]["resources"] = json!({"requests": {"memory": "1Gi"}})), "1024Mi");
-    assert_eq!(limit(|gateway| drop(gateway["spec"].as_object_mut().unwrap().remove("resources"))), "180Mi");
+    assert_eq!(limit(|gateway| drop(gateway["spec"].as_object_mut().unwrap().remove("resources"))), "212Mi");
 }
 
 /// Others may put a sidecar, a variable or a mount into it; what is ours must be as we wrote it.
