@@ -41,15 +41,10 @@ pub fn begin(old: &[Old], config: Config) -> Result<Config> {
 
 /// The longer part of a range of ports that is outside of another one; all of it if there is none.
 fn rest((min, max): (u16, u16), theirs: (u16, u16)) -> (u16, u16) {
-    let below = (min, max.min(theirs.0.saturating_sub(1)));
-    let above = (min.max(theirs.1.saturating_add(1)), max);
-    let size = |(min, max): (u16, u16)| (u32::from(max) + 1).saturating_sub(u32::from(min));
-    match (size(below), size(above)) {
-        _ if theirs.0 > max || theirs.1 < min => (min, max),
-        (0, 0) => (min, max),
-        (low, high) if low > high => below,
-        _ => above,
-    }
+    let below = theirs.0.checked_sub(1).map(|last| (min, max.min(last)));
+    let above = theirs.1.checked_add(1).map(|first| (min.max(first), max));
+    let parts = below.into_iter().chain(above).filter(|(min, max)| min <= max);
+    parts.max_by_key(|(min, max)| max - min).unwrap_or((min, max))
 }
 
 /// Takes over the flows of `old` and attaches the programs of all places in the place of theirs; how they are attached. XDP
