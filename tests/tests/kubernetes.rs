@@ -4,6 +4,7 @@
 
 mod api;
 mod cluster;
+mod gateway_pods;
 mod shared;
 
 pub(crate) use shared::{shared, skip_cluster};

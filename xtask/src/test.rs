@@ -19,8 +19,8 @@ const MOST_LINES: usize = 500;
 const HOST_MEMBERS: &[&str] = &["egress-common", "egress-agent", "xtask", "egress-tests", "egress-test-pod"];
 
 /// Modules of tests/tests/kubernetes.rs. What a cluster is made of takes a quarter of an hour to build: only who names one of them
-/// waits for that, until gateways run on it.
-const ON_A_CLUSTER: &[&str] = &["api", "cluster"];
+/// waits for that.
+const ON_A_CLUSTER: &[&str] = &["api", "cluster", "gateway_pods"];
 
 /// The steps so far.
 #[derive(Default)]

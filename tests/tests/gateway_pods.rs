@@ -1,0 +1,8 @@
+//! Gateway Pods on the cluster, made by the controller, which itself runs there as Pods from manifests/.
+
+mod edits;
+mod installed;
+mod like_kube_ovn;
+mod rolling;
+mod seeds;
+mod site;
