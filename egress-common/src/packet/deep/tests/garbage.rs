@@ -40,7 +40,9 @@ fn with_header<F: Deep + Build>(ip: &Ip<F>, payload: &[u8], lie: i16, tails: (&[
     frame[at..at + 2].copy_from_slice(&said.to_be_bytes());
     let first = outcome::<F>(&[&frame, tails.0].concat(), 0);
     let ends = usize::from(said) + if F::V6 { 54 } else { 14 };
-    if ends <= frame.len() {
+    if ends < 14 + F::HEADER as usize {
+        assert!(first.is_err(), "shorter than its header: {first:?}");
+    } else if ends <= frame.len() {
         assert_eq!(first, outcome::<F>(&[&frame[..ends], tails.1].concat(), 0), "bytes behind the packet matter");
     }
 }
