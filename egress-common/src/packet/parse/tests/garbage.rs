@@ -39,7 +39,9 @@ fn with_header<F: Parse + Build>(proto: u8, payload: &[u8], lie: i16, tail: (&[u
     frame[at..at + 2].copy_from_slice(&said.to_be_bytes());
     let first = outcome::<F>(&[&frame, tail.0].concat(), 0);
     let ends = usize::from(said) + if F::V6 { 54 } else { 14 };
-    if ends <= frame.len() {
+    if ends < 14 + F::HEADER as usize {
+        assert!(first.is_err(), "shorter than its header: {first:?}");
+    } else if ends <= frame.len() {
         assert_eq!(first, outcome::<F>(&[&frame[..ends], tail.1].concat(), 0), "bytes behind the packet matter");
     }
 }
