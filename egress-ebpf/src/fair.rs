@@ -92,6 +92,7 @@ pub(crate) const fn number(admission: Admission) -> u32 {
         Admission::Open => 0,
         Admission::Closed => 1,
         Admission::Refused => 2,
+        Admission::Unused => 3,
     }
 }
 
@@ -99,6 +100,7 @@ pub(crate) const fn admission(number: u32) -> Admission {
     match number {
         0 => Admission::Open,
         1 => Admission::Closed,
+        3 => Admission::Unused,
         _ => Admission::Refused,
     }
 }
@@ -221,7 +223,7 @@ fn remember<F: Maps>(admission: Admission) -> u32 {
             }
         }
         Admission::Closed => memory = vain(reply, &key.saddr),
-        Admission::Refused => {}
+        Admission::Unused | Admission::Refused => {}
     }
     if admission != Admission::Refused {
         // Without room for it the next packet searches again, which is slower and not wrong.

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use egress_common::{
     abi::{
-        config::{Config, flags},
+        config::Config,
         family::Family,
         flow::{FlowKey, FlowValue, IN, Word, seen},
     },
@@ -27,7 +27,7 @@ use egress_common::{
 use crate::{
     alloc::Allocate,
     atomic, broken, count, events, ledger,
-    maps::{CLOCK, Clock, Maps, config},
+    maps::{CLOCK, Clock, Maps},
 };
 
 /// `-EEXIST`, from an insert.
@@ -301,9 +301,6 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
         let Some(back) = self.get(reply).filter(|half| half.word.seen & (seen::FIN | seen::RST) != 0) else {
             return false;
         };
-        if config().is_none_or(|config| config.flags & flags::HOLD_PORTS != 0) {
-            return false;
-        }
         let Some(wanted) = F::wanted() else { return false };
         // SAFETY: the slot belongs to this CPU.
         if unsafe { (*wanted)[3].dir } == IN {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     abi::{
-        config::{Config, MAX_EGRESS},
+        config::{Config, MAX_EGRESS, flags},
         family::{Family, V4, V6},
         flow::{FlowKey, Word, state},
     },
@@ -141,6 +141,11 @@ pub fn search<F: Family, S: FlowStore<F>>(
     admission: Admission,
     now: u32,
 ) -> (Insert, u32) {
+    let admission = match admission {
+        Admission::Open if config.flags & flags::HOLD_PORTS != 0 => Admission::Unused,
+        Admission::Closed if config.flags & flags::HOLD_PORTS != 0 => return (Insert::Exists, 0),
+        admission => admission,
+    };
     let ports = Ports::new(config, key, now);
     for i in 0..TRIES {
         if i >= ports.count() {
@@ -166,11 +171,14 @@ pub fn claim_port<F: Family, S: FlowStore<F>>(
     now: u32,
 ) -> Insert {
     let inside = Word { port: key.sport, seen: 0, state: state::REPLY };
-    if admission == Admission::Open {
+    if admission != Admission::Closed {
         match store.insert_new(reply, key.saddr, inside, now) {
             Insert::Exists => {}
             other => return other,
         }
+    }
+    if admission == Admission::Unused {
+        return Insert::Exists;
     }
     if store.reclaim(reply, now) { store.insert_new(reply, key.saddr, inside, now) } else { Insert::Exists }
 }

@@ -91,6 +91,8 @@ pub enum Admission {
     Open,
     /// Only the port of a flow that is closed: its source has its share of the free ones.
     Closed,
+    /// Only one that no flow has: those that are closed keep theirs for now.
+    Unused,
     /// Nothing: its source has its share of the table, or was limited by number or pace.
     Refused,
 }

@@ -219,7 +219,7 @@ impl FlowStore<F> for Cpu<'_, '_> {
                     Some(*reply).filter(|_| spent(config, key, &account, &Scan { table, secret: &config.port_key }))
                 }
                 Admission::Closed => Some(vain(reply, &key.saddr)),
-                Admission::Refused => None,
+                Admission::Unused | Admission::Refused => None,
             };
             table.limited += u32::from(admission != Admission::Open);
             table.exhausted.extend(memory.map(|key| (key, EXHAUSTED_NS)));

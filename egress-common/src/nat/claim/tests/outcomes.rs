@@ -155,6 +155,19 @@ fn reclaims() {
     }
 }
 
+/// While another table may still have it, a closed flow's port is nobody else's; free ones are.
+#[test]
+fn holds_ports() {
+    let config = Config { flags: flags::HOLD_PORTS, ..narrow(2000, 2001, &[11]) };
+    let (ended, later) = (seen::ACK | seen::FIN, 100 + RECLAIM_AFTER);
+    let mut table = Table::new(8);
+    table.put(&client(10, 1), (EGRESS, 2000), (ended, ended), 100);
+    assert_eq!(attempt(&mut table, &config, &client(9, 4000), later).unwrap().port, 2001);
+    assert_eq!(attempt(&mut table, &config, &client(9, 4001), later).unwrap_err().reason, Drop::PortsExhausted);
+    assert!(table.find(&client(10, 1)).is_some());
+    table.check_account();
+}
+
 /// A new connection on the ports of one that ended, whose outside port another flow has by now: it gets another one.
 #[test]
 fn begins_anew_after_its_port_was_given_away() {
