@@ -9,13 +9,15 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::MapInfo;
-use egress_common::abi::{
-    config::flags,
-    family::{Address, V4, V6},
-    flow::{FlowKey, IN, OUT, Word, state},
-    order::{Carried, Wide},
+use egress_common::{
+    abi::{
+        config::flags,
+        family::{Address, V4, V6},
+        flow::{FlowKey, IN, OUT, Word, state},
+        order::{Carried, Wide},
+    },
+    nat::port::TRIES,
 };
-use egress_common::nat::port::TRIES;
 use tracing::warn;
 
 use super::{
@@ -104,11 +106,10 @@ impl Old {
     pub fn narrow(&self) -> Result<Option<(u16, u16)>> {
         let (_, config) = self.config()?;
         let field = |name| self.layout.field("CONFIG value", name, &config).map(number);
-        let (Some(flags), Some(place)) = (field("flags"), self.layout.place("CONFIG value", "port_max")) else {
+        let port = |name| field(name).and_then(|port| u16::try_from(port).ok());
+        let (Some(flags), Some(min), Some(max)) = (field("flags"), port("port_min"), port("port_max")) else {
             return Ok(None);
         };
-        let port = |name| field(name).and_then(|port| u16::try_from(port).ok());
-        let (Some(min), Some(max)) = (port("port_min"), port("port_max")) else { return Ok(None) };
         if flags & u64::from(flags::NARROWED) != 0 {
             return Ok(Some((min, max)));
         }
@@ -117,19 +118,23 @@ impl Old {
         }
         let middle = u16::midpoint(min, max);
         self.change(|config| {
-            let bytes = config.get_mut(place).context("port_max of CONFIG")?;
-            let width = bytes.len();
-            bytes.copy_from_slice(&u64::from(middle).to_ne_bytes()[..width]);
+            self.set(config, "port_max", |_| middle.into())?;
             self.add_flags(config, flags::NARROWED)
         })?;
         Ok(Some((min, middle)))
     }
 
     fn add_flags(&self, config: &mut [u8], more: u32) -> Result<()> {
-        let place = self.layout.place("CONFIG value", "flags").context("LAYOUT has no flags of CONFIG")?;
-        let bits = config.get_mut(place).context("flags of CONFIG")?;
-        let (old, width) = (number(bits), bits.len());
-        bits.copy_from_slice(&(old | u64::from(more)).to_ne_bytes()[..width]);
+        self.set(config, "flags", |old| old | u64::from(more))
+    }
+
+    /// Changes a number in a configuration.
+    fn set(&self, config: &mut [u8], name: &str, new: impl FnOnce(u64) -> u64) -> Result<()> {
+        let place = self.layout.place("CONFIG value", name);
+        let bytes = place.and_then(|place| config.get_mut(place));
+        let bytes = bytes.with_context(|| format!("LAYOUT has no {name} of CONFIG"))?;
+        let new = new(number(bytes)).to_ne_bytes();
+        bytes.copy_from_slice(&new[..bytes.len()]);
         Ok(())
     }
 
