@@ -20,7 +20,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
-    controller::{Compat, IMAGE},
+    controller::{Compat, IMAGE, Settings},
     datapath::attach::Attach,
     role::{controller::Mode, gateway},
     spec::{Flags, profile::Forward},
@@ -96,16 +96,28 @@ enum Probe {
 }
 
 #[derive(Args)]
-struct Controller {
-    /// Who makes the gateways' Deployments [default: observe if there is a Deployment or Lease kube-ovn-controller, else managed]
-    #[arg(long, value_enum)]
-    mode: Option<Mode>,
+struct Images {
     /// Image of gateways that name none
     #[arg(long, default_value = IMAGE)]
     image: String,
     /// When gateways' images are pulled: Always, IfNotPresent or Never
     #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     pull_policy: String,
+}
+
+impl Images {
+    fn settings(&self, compat: Compat) -> Settings {
+        Settings { image: self.image.clone(), pull_policy: self.pull_policy.clone(), compat }
+    }
+}
+
+#[derive(Args)]
+struct Controller {
+    /// Who makes the gateways' Deployments [default: observe if there is a Deployment or Lease kube-ovn-controller, else managed]
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+    #[command(flatten)]
+    images: Images,
     /// Serve /healthz and /readyz on this port
     #[arg(long, value_name = "PORT")]
     health_port: Option<u16>,
@@ -122,12 +134,8 @@ struct Render {
     /// How to print
     #[arg(short, long, value_enum, default_value_t = Text::Yaml)]
     output: Text,
-    /// Image of gateways that name none
-    #[arg(long, default_value = IMAGE)]
-    image: String,
-    /// When gateways' images are pulled: Always, IfNotPresent or Never
-    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
-    pull_policy: String,
+    #[command(flatten)]
+    images: Images,
     /// `kube-ovn`: routes of policies are in the Pod's annotation, too
     #[arg(long, value_enum, default_value_t = Compat::None)]
     compat: Compat,

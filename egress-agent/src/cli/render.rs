@@ -3,15 +3,11 @@
 use anyhow::{Context, Result};
 
 use super::{Render, Text, output};
-use crate::{
-    controller::{Settings, render::render},
-    spec,
-};
+use crate::{controller::render::render, spec};
 
 pub(super) fn run(args: &Render) -> Result<()> {
     let objects = spec::parse(&spec::read::read(&args.files)?)?;
-    let settings = Settings { image: args.image.clone(), pull_policy: args.pull_policy.clone(), compat: args.compat };
-    let (list, warnings) = render(&objects, &settings)?;
+    let (list, warnings) = render(&objects, &args.images.settings(args.compat))?;
     for warning in warnings {
         eprintln!("warning: {warning}");
     }
