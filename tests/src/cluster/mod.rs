@@ -136,6 +136,12 @@ impl Cluster {
         Netns::of_another(layout::OUTSIDE, path.as_ref())
     }
 
+    /// The network namespace of a machine, which stays as long as the value.
+    pub fn machine_namespace(&self, machine: &str) -> Result<Netns> {
+        let first = start::first_process(&self.folder, machine)?;
+        Netns::of_another(machine, format!("/proc/{first}/ns/net").as_ref())
+    }
+
     /// The namespace of a Pod, by its port (`<pod>.<namespace>`), to be there without the API server.
     pub fn pod_namespace(&self, node: &str, port: &str) -> Result<Netns> {
         let mut find = self.inside(node, "ovs-vsctl")?;

@@ -66,7 +66,7 @@ pub(super) fn start(folder: &Folder, parts: &Parts, program: &Path, cluster: &st
     })
 }
 
-/// Plugs a node's cables into the control plane's machine.
+/// Plugs a node's cables into the control plane's machine. Its interfaces keep their addresses over a reboot, as network cards do.
 pub(super) fn plug(folder: &Folder, machine: &Machine) -> Result<()> {
     let alive = |role: &str| {
         let process = folder.process(role).filter(Process::lives);
@@ -77,10 +77,13 @@ pub(super) fn plug(folder: &Folder, machine: &Machine) -> Result<()> {
     for cable in CABLES {
         eventually(&format!("the cable {cable}"), END, || Ok(ip(&format!("link show {cable}")).is_ok()))?;
     }
-    for (cable, interface) in PLUGS {
+    for (number, (cable, interface)) in (0_u8..).zip(PLUGS) {
         // A node has two plugs in the external network.
         let end = format!("{cable}-{}-{interface}", machine.index);
-        ip(&format!("link add {end} type veth peer name {interface} netns {node}"))?;
+        // The one of the node's last life stays until the kernel has got round to taking its namespace apart; mostly it is gone.
+        let _ = ip(&format!("link del {end}"));
+        let mac = format!("02:00:00:00:{:02x}:{number:02x}", machine.index);
+        ip(&format!("link add {end} type veth peer name {interface} address {mac} netns {node}"))?;
         ip(&format!("link set {end} master {cable} up"))?;
     }
     Ok(())

@@ -138,6 +138,30 @@ fn a_node_that_reboots_gets_its_pods_back() -> Result<()> {
 }
 
 #[test]
+fn a_node_reboots_while_the_network_of_its_last_life_is_still_there() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let shared = shared()?;
+    let cluster = shared.cluster()?;
+    let card = || -> Result<String> {
+        let addresses = ["eth0", "eth1", "eth2", "tun0"].map(|name| format!("/sys/class/net/{name}/address"));
+        output(cluster.inside(NODES[1], "cat")?.args(addresses))
+    };
+    let before = card()?;
+    // The kernel takes the namespaces of dead processes apart when it finds the time.
+    let last = cluster.machine_namespace(NODES[1])?;
+    cluster.reboot(NODES[1])?;
+    let joined = Machine::named(NODES[1]).map(|machine| machine.join().0.to_string()).unwrap_or_default();
+    eventually("the overlay reaches the node", Duration::from_secs(60), || {
+        Ok(output(cluster.inside(NODES[0], "ping")?.args(["-c1", "-W1", &joined])).is_ok())
+    })?;
+    ensure!(card()? == before, "its interfaces have other addresses: {} instead of {before}", card()?);
+    drop(last);
+    Ok(())
+}
+
+#[test]
 fn the_southbound_database_begins_with_the_row_that_ovn_controller_takes_for_granted() -> Result<()> {
     if skip_cluster() {
         return Ok(());

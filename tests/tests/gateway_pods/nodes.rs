@@ -1,10 +1,12 @@
-//! A Node that dies with a gateway on it.
+//! Nodes with gateways on them that reboot or die.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use egress_tests::cluster::Cluster;
 use egress_tests::cluster::example::{Clients, SELECTED};
+use egress_tests::cluster::layout::NODES;
 use egress_tests::eventually;
 
 use super::site::{Example, MANY, heard};
@@ -39,6 +41,60 @@ impl Drop for Dead<'_> {
             eprintln!("{error:#}");
         }
     }
+}
+
+/// Containers and Pods that are ready on a Node: of the gateway and of the clients.
+fn ready_on(example: &Example<'_>, node: &str) -> Result<BTreeSet<String>> {
+    let text = example.site.kubectl(&["get", "pods", "--all-namespaces", "-o", "json"])?;
+    let list: serde_json::Value = serde_json::from_str(&text)?;
+    let ours = |pod: &&serde_json::Value| {
+        let namespace = pod["metadata"]["namespace"].as_str().unwrap_or_default();
+        pod["spec"]["nodeName"] == node && ["default", "ns1", "ns2"].contains(&namespace)
+    };
+    let container = |pod: &serde_json::Value| {
+        let status = &pod["status"]["containerStatuses"][0];
+        let text = |value: &serde_json::Value| value.as_str().map(ToOwned::to_owned);
+        (status["ready"] == true)
+            .then(|| Some(format!("{} {}", text(&pod["metadata"]["uid"])?, text(&status["containerID"])?)))?
+    };
+    Ok(list["items"].as_array().into_iter().flatten().filter(ours).filter_map(container).collect())
+}
+
+fn uids(ready: &BTreeSet<String>) -> BTreeSet<&str> {
+    ready.iter().filter_map(|it| it.split(' ').next()).collect()
+}
+
+#[test]
+fn nodes_that_reboot_bring_their_gateways_and_clients_back() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let shared = shared()?;
+    let cluster = shared.cluster()?;
+    let example = Example::start(cluster, 2)?;
+    leave_by_both(&example.clients)?;
+    // One has client and gateway; so has the other.
+    for node in NODES {
+        let before = ready_on(&example, node)?;
+        ensure!(before.len() >= 2, "{node} has neither gateway nor client: {before:?}");
+        let talk = {
+            let other = SELECTED[usize::from(node == NODES[0])];
+            example.clients.talk(other, MANY[0], Duration::from_secs(20))?
+        };
+        let begin = Instant::now();
+        cluster.reboot(node)?;
+        eventually(&format!("Pods and containers of {node} are ready again"), PATIENCE, || {
+            let now = ready_on(&example, node)?;
+            Ok(uids(&now) == uids(&before) && now.is_disjoint(&before))
+        })?;
+        println!("{:.1} s from the plug to ready Pods on {node}", begin.elapsed().as_secs_f64());
+        settle(&example)?;
+        leave_by_both(&example.clients)?;
+        let talk = heard(talk)?;
+        let strange = talk.seen.iter().find(|it| *it != "172.17.0.11" && *it != "172.17.0.12");
+        ensure!(strange.is_none(), "seen under another address: {talk:?}");
+    }
+    Ok(())
 }
 
 #[test]
