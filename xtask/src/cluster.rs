@@ -41,9 +41,10 @@ pub(crate) fn bring(workspace: &Workspace, tools: &Tools) -> Result<Parts> {
 
 /// Does what the arguments say; what starts no cluster brings nothing either.
 pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<ExitCode> {
-    let measures = args.iter().any(|it| it == "scale");
-    let starts = measures || args.iter().any(|it| it == "up" || it == "demo");
-    let only_parts = args.first().is_some_and(|it| it == "parts");
+    let task = task(args);
+    let measures = task == Some("scale");
+    let starts = measures || matches!(task, Some("up" | "demo"));
+    let only_parts = task == Some("parts");
     let parts = if starts || only_parts {
         let tools = setup::bring(Scope::NoFuzzing)?;
         if measures {
@@ -64,4 +65,40 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<ExitCode> {
         sh::say(format!("==> cluster\n    $ {}", sh::show(command)));
     }
     Err(Error::new(command.exec()).context("starting the cluster"))
+}
+
+/// The task among the arguments: the first word that is no option, nor an option's value. Words behind it are the task's own.
+fn task(args: &[String]) -> Option<&str> {
+    let mut words = args.iter().map(String::as_str);
+    loop {
+        match words.next()? {
+            // Its value is the next word.
+            "--name" => drop(words.next()),
+            option if option.starts_with('-') => {}
+            task => return Some(task),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::task;
+
+    #[test]
+    fn the_task_is_the_first_word_that_is_no_option() {
+        for (line, wanted) in [
+            ("up", Some("up")),
+            ("--name up down", Some("down")),
+            ("--name=x parts", Some("parts")),
+            ("--name x parts", Some("parts")),
+            ("shell node1 ip link set x up", Some("shell")),
+            ("--name x kubectl --name scale", Some("kubectl")),
+            ("--help", None),
+            ("--name", None),
+            ("", None),
+        ] {
+            let args: Vec<String> = line.split_whitespace().map(ToOwned::to_owned).collect();
+            assert_eq!(task(&args), wanted, "{line}");
+        }
+    }
 }
