@@ -1,115 +1,75 @@
 //! What is left of a cluster that has ended: nothing, if all is well.
 
-use std::collections::BTreeSet;
+mod processes;
+mod trace;
+
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 
-use anyhow::Result;
-
-use super::folder::{self, Folder, Process};
+pub use self::trace::Trace;
+use super::cgroup;
+use super::folder::{Folder, PREFIX};
 use super::layout::Machine;
-use super::{cgroup, output, start};
 
 /// Everything that could be outside of a cluster's own namespaces: these go with their last process.
 pub(super) fn of(folder: &Folder) -> Vec<String> {
-    let name = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let cluster = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut left = Vec::new();
     if folder.exists() {
         left.push(format!("folder {}", folder.path().display()));
     }
-    let roles = Machine::all().into_iter().map(|machine| machine.name).chain([start::FORWARD.to_owned()]);
-    let alive = roles.filter_map(|role| Some((folder.process(&role).filter(Process::lives)?, role)));
-    left.extend(alive.map(|(process, role)| format!("process {} ({role})", process.pid)));
-    left.extend(groups(&name).into_iter().map(|group| format!("control group {group}")));
+    let processes = processes::of_clusters().into_iter().filter(|process| process.cluster == cluster);
+    left.extend(processes.map(|process| format!("process {} ({})", process.pid, process.name)));
+    left.extend(groups(&cluster).into_iter().map(|group| format!("control group {group}")));
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    left.extend(mounts.lines().filter(|line| line.contains(&name)).map(|line| format!("mount {line}")));
+    left.extend(mounts.lines().filter(|line| names(line, &cluster)).map(|line| format!("mount {line}")));
     left
 }
 
-/// Control groups anywhere below ours that carry the cluster's name.
-fn groups(name: &str) -> Vec<String> {
-    let hierarchies = cgroup::own_paths();
-    let entries = hierarchies.iter().flat_map(|path| fs::read_dir(path).into_iter().flatten().flatten());
-    let ours = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&format!("{name}-")));
-    ours.map(|entry| entry.path().display().to_string()).collect()
+/// Control groups below ours that are the cluster's machines.
+fn groups(cluster: &str) -> Vec<String> {
+    let machines = Machine::all().into_iter().map(|machine| format!("{cluster}-{}", machine.name));
+    let paths = machines.flat_map(|name| cgroup::own_paths().into_iter().map(move |path| path.join(&name)));
+    paths.filter(|path| path.exists()).map(|path| path.display().to_string()).collect()
 }
 
-/// What a look at the whole machine finds, a line for each thing.
-#[derive(Debug, Clone)]
-pub struct Trace(BTreeSet<String>);
-
-/// Settings that change by themselves, or with every command.
-const VOLATILE: [&str; 7] = ["random", "nr_", "state", "-nr", "pty", "ns_last_pid", "quota"];
-
-impl Trace {
-    /// Looks at mounts, links, addresses, routes, rules, nftables, named namespaces, control groups, processes, listeners, settings and
-    /// temporary files.
-    pub fn take() -> Result<Self> {
-        let mut found = BTreeSet::new();
-        let mut add = |kind: &str, text: &str| {
-            let foreign = |line: &&str| !line.trim().is_empty() && !line.contains("egw-");
-            found.extend(text.lines().filter(foreign).map(|line| format!("{kind}: {}", line.trim())));
-        };
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        // Without the numbers, which change.
-        mounts.lines().for_each(|line| add("mount", line.splitn(4, ' ').nth(3).unwrap_or_default()));
-        for command in
-            ["ip -o link", "ip -o addr", "ip -4 route", "ip -6 route", "ip -4 rule", "ip -6 rule", "ip netns"]
-        {
-            let mut words = command.split(' ');
-            let text = output(Command::new(words.next().unwrap_or_default()).args(words))?;
-            // Lifetimes count down.
-            text.lines().for_each(|line| add(command, line.split(" valid_lft").next().unwrap_or_default()));
-        }
-        add("nft", &output(Command::new("nft").args(["list", "ruleset"])).unwrap_or_default());
-        for group in cgroup::own_paths() {
-            names(&group).iter().for_each(|name| add("control group", &format!("{}/{name}", group.display())));
-        }
-        names(&std::env::temp_dir())
-            .iter()
-            .filter(|name| name.starts_with(folder::PREFIX))
-            .for_each(|name| add("file", name));
-        processes().iter().for_each(|process| add("process", process));
-        for folder in ["kernel", "vm", "net/core", "net/ipv4", "net/ipv6/conf/all", "fs"] {
-            settings(&Path::new("/proc/sys").join(folder), &mut |line| add("setting", line));
-        }
-        Ok(Self(found))
-    }
-
-    /// What was not there before.
-    pub fn since(&self, before: &Self) -> BTreeSet<String> {
-        self.0.difference(&before.0).cloned().collect()
-    }
+/// The cluster (`egress-cluster-…`) that a control group's name is of a machine of.
+fn cluster_of(group: &str) -> Option<&str> {
+    let machines = Machine::all();
+    let cluster = machines.iter().find_map(|machine| group.strip_suffix(&machine.name)?.strip_suffix('-'))?;
+    cluster.starts_with(PREFIX).then_some(cluster)
 }
 
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
-/// Processes in a cluster's control groups, also those in other PID namespaces: seen from here they have numbers, too.
-fn processes() -> Vec<String> {
-    let numbers = names(Path::new("/proc")).into_iter().filter(|name| name.bytes().all(|it| it.is_ascii_digit()));
-    let named = |pid: String| {
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        groups.contains(folder::PREFIX).then(|| format!("{pid} {}", name.trim()))
+/// Whether a line is about the cluster (`egress-cluster-play`), and not about one whose name only begins like its.
+fn names(line: &str, cluster: &str) -> bool {
+    let is_end = |rest: &str| {
+        let machine = rest.strip_prefix('-').is_some_and(|rest| {
+            Machine::all().iter().any(|machine| rest.strip_prefix(&*machine.name).is_some_and(no_name_goes_on))
+        });
+        machine || no_name_goes_on(rest)
     };
-    numbers.filter_map(named).collect()
+    line.match_indices(cluster).any(|(at, _)| is_end(&line[at + cluster.len()..]))
 }
 
-fn settings(folder: &Path, add: &mut dyn FnMut(&str)) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        if VOLATILE.iter().any(|volatile| name.contains(volatile)) {
-            continue;
+fn no_name_goes_on(rest: &str) -> bool {
+    !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_whose_names_begin_alike_are_told_apart() {
+        let of = |line: &str| names(line, "egress-cluster-play");
+        for line in ["/tmp/egress-cluster-play/node1 x", "file: egress-cluster-play", "a/egress-cluster-play-node1: b"]
+        {
+            assert!(of(line), "{line}");
         }
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            settings(&path, add);
-        } else if let Ok(text) = fs::read_to_string(&path) {
-            add(&format!("{} = {}", path.display(), text.trim().replace('\n', " ")));
+        for line in ["/tmp/egress-cluster-play2/node1", "egress-cluster-play-2-node1", "egress-cluster-play-node12", ""]
+        {
+            assert!(!of(line), "{line}");
         }
+        assert_eq!(cluster_of("egress-cluster-play-2-node1"), Some("egress-cluster-play-2"));
+        assert_eq!([cluster_of("egress-cluster-play"), cluster_of("user-cp")], [None, None]);
     }
 }

@@ -104,7 +104,8 @@ impl Cluster {
     fn open_port(&self, port: u16) -> Result<()> {
         let center = self.folder.process(CONTROL_PLANE).context("no control plane")?.pid;
         let mut command = Command::new(&self.program);
-        command.args(["machine", "forward", &port.to_string(), &center.to_string()]);
+        // The name only says whose it is.
+        command.args(["--name", &self.name, "machine", "forward", &port.to_string(), &center.to_string()]);
         start::launch(&self.folder, start::FORWARD, &mut command).map(drop)
     }
 

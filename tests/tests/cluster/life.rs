@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::cluster::leftovers::Trace;
-use egress_tests::cluster::{Cluster, Parts, names};
+use egress_tests::cluster::{Cluster, Parts, down, names};
 use egress_tests::eventually;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,8 +15,8 @@ use super::pods::Pods;
 use crate::shared::program;
 use crate::{shared, skip_cluster};
 
-fn appeared(before: &Trace) -> Result<BTreeSet<String>> {
-    Ok(Trace::take()?.since(before))
+fn appeared(before: &Trace, cluster: &str) -> Result<BTreeSet<String>> {
+    Trace::take()?.since(before, cluster)
 }
 
 #[test]
@@ -34,10 +34,14 @@ fn a_second_cluster_lives_beside_the_first_and_leaves_nothing() -> Result<()> {
             let address = &pods.addresses("b")?[0];
             ensure!(pods.get("a", address)?.1 == "b", "{cluster} cluster: {address}");
         }
-        ensure!(!appeared(&before)?.is_empty(), "the cluster left no trace while it was up: then the look is blind");
+        let seen = appeared(&before, second.name())?;
+        for kind in ["process: ", "listener: ", "control group: ", "file: "] {
+            ensure!(seen.iter().any(|line| line.starts_with(kind)), "the look is blind for `{kind}`: {seen:#?}");
+        }
     }
+    let name = second.name().to_owned();
     second.down()?;
-    let left = appeared(&before)?;
+    let left = appeared(&before, &name)?;
     ensure!(left.is_empty(), "left behind: {left:#?}");
     Ok(())
 }
@@ -62,8 +66,49 @@ fn an_interrupted_start_leaves_nothing() -> Result<()> {
         kill(Pid::from_raw(i32::try_from(up.id())?), Signal::SIGINT).context("interrupt it")?;
         let status = up.wait().context("wait for it")?;
         ensure!(!status.success(), "an interrupted start is a success");
-        let left = appeared(&before)?;
+        let left = appeared(&before, &name)?;
         ensure!(left.is_empty() && !names().contains(&name), "left behind after {pause:?}: {left:#?}");
     }
+    Ok(())
+}
+
+/// A control group that no machine wrote down, with a process in it.
+struct Forgotten(std::path::PathBuf, std::process::Child);
+
+impl Forgotten {
+    fn of(cluster: &str) -> Result<Self> {
+        let groups = std::fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        let own = groups.lines().find_map(|line| line.split_once(":memory:")).context("no hierarchy `memory`")?.1;
+        let name = format!("egress-cluster-{cluster}-node1");
+        let group = std::path::Path::new("/sys/fs/cgroup/memory").join(own.trim_start_matches('/')).join(name);
+        let process = Command::new("sleep").arg("600").spawn().context("start sleep")?;
+        let forgotten = Self(group, process);
+        std::fs::create_dir(&forgotten.0).with_context(|| format!("create {}", forgotten.0.display()))?;
+        std::fs::write(forgotten.0.join("cgroup.procs"), forgotten.1.id().to_string()).context("move sleep")?;
+        Ok(forgotten)
+    }
+}
+
+impl Drop for Forgotten {
+    fn drop(&mut self) {
+        let _ = self.1.kill().and_then(|()| self.1.wait());
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_cluster_is_named() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let name = format!("forgotten-{}", std::process::id());
+    let folder = std::env::temp_dir().join(format!("egress-cluster-{name}"));
+    std::fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+    // One whose name begins alike is another.
+    let _longer = Forgotten::of(&format!("{name}-2"))?;
+    let forgotten = Forgotten::of(&name)?;
+    let said = down(&name).err().map(|error| format!("{error:#}")).context("down says that nothing is left")?;
+    let (process, group) = (format!("process {} (sleep)", forgotten.1.id()), forgotten.0.display().to_string());
+    ensure!(said == format!("left of the cluster: {process}; control group {group}"), "{said}");
     Ok(())
 }
