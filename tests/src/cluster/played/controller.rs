@@ -1,6 +1,6 @@
 //! Of kube-ovn-controller: gives out addresses, writes Kube-OVN's annotations and keeps switches, routers and ports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::address::Addresses;
 use super::annotations::{OVN, attachments, key, value};
+use super::listing::{Kind, Listing};
 use super::nb::Northbound;
 use super::objects::{DEFAULT_SUBNET, PodWish, Subnet, Vpc, machine_of};
 use super::plan::{ServedPod, World, rows, vpc_status};
@@ -31,6 +32,26 @@ enum Object {
     Subnet(DynamicObject),
     Node(Box<Node>),
     Pod(Box<Pod>),
+}
+
+impl Object {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Vpc(_) => Kind::Vpc,
+            Self::Subnet(_) => Kind::Subnet,
+            Self::Node(_) => Kind::Node,
+            Self::Pod(_) => Kind::Pod,
+        }
+    }
+
+    /// By what it is known: a Pod's name may be another Pod's tomorrow.
+    fn key(&self) -> String {
+        match self {
+            Self::Vpc(object) | Self::Subnet(object) => object.name_any(),
+            Self::Node(node) => node.name_any(),
+            Self::Pod(pod) => pod.uid().unwrap_or_default(),
+        }
+    }
 }
 
 /// Runs until the machine ends.
@@ -52,6 +73,7 @@ struct Controller {
     unwritten: Vec<(PodWish, BTreeMap<String, String>)>,
     /// What the Vpcs' status says, as it was written last.
     told: BTreeMap<String, serde_json::Value>,
+    listing: Listing,
     swept: bool,
 }
 
@@ -65,6 +87,7 @@ impl Controller {
             wishes: BTreeMap::new(),
             unwritten: Vec::new(),
             told: BTreeMap::new(),
+            listing: Listing::default(),
             swept: false,
         }
     }
@@ -76,17 +99,17 @@ impl Controller {
         };
         let boxed = |object: Pod| Object::Pod(Box::new(object));
         let mut events = stream::select_all([
-            stream_of(kind("Vpc", "vpcs"), Object::Vpc),
-            stream_of(kind("Subnet", "subnets"), Object::Subnet),
-            stream_of(Api::all(self.client.clone()), |node: Node| Object::Node(Box::new(node))),
-            stream_of(Api::all(self.client.clone()), boxed),
+            stream_of(Kind::Vpc, kind("Vpc", "vpcs"), Object::Vpc),
+            stream_of(Kind::Subnet, kind("Subnet", "subnets"), Object::Subnet),
+            stream_of(Kind::Node, Api::all(self.client.clone()), |node: Node| Object::Node(Box::new(node))),
+            stream_of(Kind::Pod, Api::all(self.client.clone()), boxed),
         ]);
         let mut failed = false;
         loop {
             let next =
                 tokio::time::timeout(if failed { RETRY } else { Duration::from_secs(3600) }, events.next()).await;
             match next {
-                Ok(Some(Ok(event))) => self.take(event),
+                Ok(Some(Ok((kind, event)))) => self.take(kind, event),
                 // Until the kinds are defined, or while the API server is away.
                 Ok(Some(Err(error))) => {
                     println!("watch: {error}");
@@ -104,11 +127,28 @@ impl Controller {
         }
     }
 
-    fn take(&mut self, event: Event<Object>) {
+    fn take(&mut self, kind: Kind, event: Event<Object>) {
         match event {
-            Event::Apply(object) | Event::InitApply(object) => self.add(object),
-            Event::Delete(object) => self.remove(&object),
-            Event::Init | Event::InitDone => {}
+            Event::Apply(object) => self.add(object),
+            Event::Delete(object) => self.remove(object.kind(), &object.key()),
+            Event::Init => self.listing.begin(kind),
+            Event::InitApply(object) => {
+                self.listing.has(kind, object.key());
+                self.add(object);
+            }
+            Event::InitDone => {
+                let gone = self.listing.end(kind, self.known(kind));
+                gone.iter().for_each(|key| self.remove(kind, key));
+            }
+        }
+    }
+
+    fn known(&self, kind: Kind) -> BTreeSet<String> {
+        match kind {
+            Kind::Vpc => self.world.vpcs.keys().cloned().collect(),
+            Kind::Subnet => self.world.subnets.keys().cloned().collect(),
+            Kind::Node => self.world.nodes.keys().cloned().collect(),
+            Kind::Pod => self.wishes.keys().cloned().collect(),
         }
     }
 
@@ -136,12 +176,12 @@ impl Controller {
         }
     }
 
-    fn remove(&mut self, object: &Object) {
-        match object {
-            Object::Vpc(vpc) => drop(self.world.vpcs.remove(&vpc.name_any())),
-            Object::Subnet(subnet) => drop(self.world.subnets.remove(&subnet.name_any())),
-            Object::Node(node) => drop(self.world.nodes.remove(&node.name_any())),
-            Object::Pod(pod) => self.release(&pod.uid().unwrap_or_default()),
+    fn remove(&mut self, kind: Kind, key: &str) {
+        match kind {
+            Kind::Vpc => drop(self.world.vpcs.remove(key)),
+            Kind::Subnet => drop(self.world.subnets.remove(key)),
+            Kind::Node => drop(self.world.nodes.remove(key)),
+            Kind::Pod => self.release(key),
         }
     }
 
@@ -167,7 +207,7 @@ impl Controller {
             }
         }
         self.nb.apply(rows(&self.world))?;
-        if !self.swept && self.world.nodes.len() > 1 {
+        if !self.swept && self.listing.is_complete() {
             self.nb.sweep()?;
             self.swept = true;
         }
@@ -269,20 +309,90 @@ impl Controller {
     }
 }
 
-type Events = stream::BoxStream<'static, Result<Event<Object>, watcher::Error>>;
+type Events = stream::BoxStream<'static, Result<(Kind, Event<Object>), watcher::Error>>;
 
-fn stream_of<K>(api: Api<K>, wrap: impl Fn(K) -> Object + Copy + Send + 'static) -> Events
+fn stream_of<K>(kind: Kind, api: Api<K>, wrap: impl Fn(K) -> Object + Copy + Send + 'static) -> Events
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let events = watcher(api, watcher::Config::default());
     events
-        .map_ok(move |event| match event {
-            Event::Apply(object) => Event::Apply(wrap(object)),
-            Event::Delete(object) => Event::Delete(wrap(object)),
-            Event::InitApply(object) => Event::InitApply(wrap(object)),
-            Event::Init => Event::Init,
-            Event::InitDone => Event::InitDone,
+        .map_ok(move |event| {
+            let event = match event {
+                Event::Apply(object) => Event::Apply(wrap(object)),
+                Event::Delete(object) => Event::Delete(wrap(object)),
+                Event::InitApply(object) => Event::InitApply(wrap(object)),
+                Event::Init => Event::Init,
+                Event::InitDone => Event::InitDone,
+            };
+            (kind, event)
         })
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(uid: &str) -> Object {
+        let pod = json!({"metadata": {"namespace": "ns1", "name": uid, "uid": uid}, "spec": {"nodeName": "node1", "containers": []}});
+        Object::Pod(Box::new(serde_json::from_value(pod).unwrap()))
+    }
+
+    fn node(name: &str, address: &str) -> Object {
+        let status = json!({"addresses": [{"type": "InternalIP", "address": address}]});
+        Object::Node(Box::new(serde_json::from_value(json!({"metadata": {"name": name}, "status": status})).unwrap()))
+    }
+
+    fn subnet(name: &str) -> Object {
+        let subnet = json!({
+            "apiVersion": "kubeovn.io/v1", "kind": "Subnet", "metadata": {"name": name},
+            "spec": {"cidrBlock": "10.16.0.0/29", "gateway": "10.16.0.1"},
+        });
+        Object::Subnet(serde_json::from_value(subnet).unwrap())
+    }
+
+    fn list(controller: &mut Controller, kind: Kind, objects: Vec<Object>) {
+        controller.take(kind, Event::Init);
+        objects.into_iter().for_each(|object| controller.take(kind, Event::InitApply(object)));
+        controller.take(kind, Event::InitDone);
+    }
+
+    #[test]
+    fn what_went_while_nobody_watched_is_not_in_the_next_list() {
+        super::super::block_on(async {
+            let config = kube::Config::new("http://127.0.0.1:1".parse()?);
+            let mut controller = Controller::new(Client::try_from(config)?, Northbound::default());
+            list(&mut controller, Kind::Subnet, vec![subnet(DEFAULT_SUBNET)]);
+            list(&mut controller, Kind::Node, vec![node("node1", "10.99.0.11"), node("node2", "10.99.0.12")]);
+            list(&mut controller, Kind::Pod, vec![pod("a"), pod("b")]);
+            assert!(!controller.listing.is_complete(), "no Vpc was listed yet");
+            list(&mut controller, Kind::Vpc, Vec::new());
+            assert!(controller.listing.is_complete());
+            for wish in controller.wishes.values().cloned().collect::<Vec<_>>() {
+                controller.serve(&wish)?;
+            }
+            let address = |controller: &Controller, uid: &str| controller.world.pods[uid].addresses[0].to_string();
+            assert_eq!(address(&controller, "b"), "10.16.0.3");
+
+            list(&mut controller, Kind::Pod, vec![pod("a")]);
+            list(&mut controller, Kind::Node, vec![node("node2", "10.99.0.12")]);
+            assert_eq!(controller.wishes.keys().collect::<Vec<_>>(), ["a"]);
+            assert_eq!(controller.world.pods.keys().collect::<Vec<_>>(), ["a"]);
+            assert_eq!(controller.world.nodes.keys().collect::<Vec<_>>(), ["node2"]);
+            assert_eq!(controller.world.subnets.len(), 1, "a list of one kind says nothing of another");
+            // One that is told of between lists is not gone because it was in none.
+            controller.take(Kind::Node, Event::Apply(node("node1", "10.99.0.11")));
+            list(&mut controller, Kind::Pod, vec![pod("a"), pod("c")]);
+            let wish = controller.wishes["c"].clone();
+            controller.serve(&wish)?;
+            // b's address is free again, but rests.
+            for (uid, wanted) in [("c", "10.16.0.4"), ("a", "10.16.0.2")] {
+                assert_eq!(address(&controller, uid), wanted);
+            }
+            assert!(controller.world.nodes.contains_key("node1"));
+            Ok(())
+        })
+        .unwrap();
+    }
 }

@@ -5,6 +5,7 @@ mod address;
 mod annotations;
 pub mod cni;
 pub mod controller;
+mod listing;
 mod nb;
 mod objects;
 mod plan;
