@@ -34,6 +34,7 @@ mod quotes;
 mod refusals;
 mod restart;
 mod rig;
+mod sweep;
 mod takeover;
 mod talk;
 mod traceroute;

@@ -12,11 +12,11 @@ use nix::{
     unistd::Pid,
 };
 
-use super::Detach;
+use super::{Detach, output};
 use crate::{
     datapath::{
         attach::{detach, places},
-        pins::{Lock, Pins},
+        pins::{self, Lock, Pins},
         tables::Tables,
         xdp,
     },
@@ -32,6 +32,9 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &Detach) -> Result<()> {
+    if args.gone {
+        return swept("");
+    }
     let place = Place::enter(args.netns.netns.as_deref())?.existing()?;
     let pins = &place.pins;
     let status = Status::read(&pins.id).unwrap_or(None);
@@ -70,6 +73,15 @@ pub(super) fn run(args: &Detach) -> Result<()> {
         "forwarding is still on in its namespace: packets that arrive now leave untranslated"
     };
     eprintln!("detached gateway {}; {then}", pins.id);
+    Ok(())
+}
+
+/// Removes the pins of gateways whose namespace is gone, except `keep`, and says so.
+pub(super) fn swept(keep: &str) -> Result<()> {
+    for id in pins::sweep(keep)? {
+        status::remove(&id);
+        output::print(&format!("swept {id}: its network namespace is gone"))?;
+    }
     Ok(())
 }
 

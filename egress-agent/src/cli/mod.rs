@@ -69,6 +69,9 @@ struct Detach {
     /// Give live flows to the kernel's NAT, whose rules must be there, so that no connection breaks
     #[arg(long)]
     handover: bool,
+    /// Instead, remove what gateways left on this machine whose network namespace is gone
+    #[arg(long, conflicts_with_all = ["handover", "netns"])]
+    gone: bool,
 }
 
 #[derive(Args)]

@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result};
 
-use super::{Spec, output};
+use super::{Spec, detach::swept, output};
 use crate::{
-    datapath::pins,
     net::{Netlink, observe, prepare},
     role::place::Place,
     spec::{self, Flags},
@@ -13,13 +12,6 @@ use crate::{
 /// True if nothing that is needed lacks.
 pub(super) fn run(args: &Spec) -> Result<bool> {
     let place = Place::enter(args.netns.netns.as_deref())?;
-    // A gateway in a Pod sees its own pins only, and those of a Pod that is gone hold its flow table in memory.
-    match pins::sweep(&place.pins.id) {
-        Ok(swept) => {
-            swept.iter().try_for_each(|id| output::print(&format!("swept {id}: its network namespace is gone")))?
-        }
-        Err(error) => eprintln!("sweep: {error:#}"),
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let nl = Netlink::open().context("rtnetlink")?;
@@ -27,6 +19,11 @@ pub(super) fn run(args: &Spec) -> Result<bool> {
         let objects = spec::parse(&spec::read::read(&args.files)?)?;
         let flags = Flags { internal: args.internal.clone(), external: args.external.clone(), forward: None };
         let desired = spec::plan(&objects, args.veg.as_deref(), &observed, &flags)?;
+        // Not before it is known what is wanted: who is refused changes nothing. A gateway in a Pod sees its own pins only, and those of a
+        // Pod that is gone hold its flow table in memory.
+        if let Err(error) = swept(&place.pins.id) {
+            eprintln!("sweep: {error:#}");
+        }
         let report = prepare::run(&nl, &desired, true).await?;
         for failure in &report.failures {
             eprintln!("{failure}");

@@ -12,6 +12,7 @@ use aya::programs::{
 use serde::Serialize;
 
 use super::{
+    alive,
     load::Programs,
     pins::{Pins, unlink},
     sys,
@@ -119,6 +120,10 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
     attach_clsact(program, place, PRIORITY)
         .with_context(|| format!("attach {} to {} by clsact", place.program, place.interface))?;
     unlink(&pin)?;
+    if let Err(error) = alive::note(pins, place.link, place.ifindex) {
+        // Packets pass all the same; only nobody will know when it is over.
+        tracing::warn!(interface = place.interface, "{error:#}: its pins will not be swept when its namespace is gone");
+    }
     Ok(Attach::Clsact)
 }
 

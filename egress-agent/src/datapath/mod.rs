@@ -1,11 +1,13 @@
 //! The BPF side: loading and attaching the programs, typed access to their maps.
 //!
-//! `load` and `attach` bring programs up, `xdp` those in front of them, `pins` says where they are found again, `tables` opens the maps (with or without a
+//! `load` and `attach` bring programs up, `xdp` those in front of them, `pins` says where they are found again, `alive` whether their
+//! namespace is still there, `tables` opens the maps (with or without a
 //! running agent), `settings` and `policy` bring the maps in line with a [`crate::spec::desired::Desired`], `flows`,
 //! `expire`, `stats`, `top` and `audit` read them, `pace` says how often. `events` takes what the programs report, `journal` puts
 //! it into words. `layout` says what lies where in the maps, and `old` and `upgrade` take over the flows of a build where it
 //! lies elsewhere.
 
+pub mod alive;
 pub mod attach;
 pub mod audit;
 pub mod events;

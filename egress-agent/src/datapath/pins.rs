@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use egress_common::abi::layout;
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{sys, xdp};
+use super::{alive, sys, xdp};
 
 /// Root of all pins.
 pub const ROOT: &str = "/sys/fs/bpf/egress-ebpf";
@@ -157,13 +157,16 @@ impl Pins {
         remove_tree(&self.dir)
     }
 
-    /// Whether the gateway's namespace ended: the interfaces of all its links are gone, or, where filters of a clsact qdisc
-    /// are used or nothing was attached yet, no namespace has its inode any more.
+    /// Whether the gateway's namespace ended: the interfaces of all its links are gone, or those that were noted where filters of a
+    /// clsact qdisc are used; or, where nothing was attached yet, no namespace has its inode any more.
     #[must_use]
     pub fn dead(&self) -> bool {
         let mut links = LINKS.iter().map(|name| sys::link_info(&self.link(name))).filter_map(Result::ok).peekable();
         if links.peek().is_some() {
             return links.all(|info| info.ifindex == 0);
+        }
+        if let Some(alive) = alive::seen(self) {
+            return !alive;
         }
         let inode = self.id.split_once(':').and_then(|(_, inode)| inode.parse::<u64>().ok());
         inode.is_some_and(|inode| !namespaces().any(|one| one == inode))

@@ -32,6 +32,7 @@ const BPF_XDP: u32 = 37;
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_DEVMAP: u32 = 14;
 
 /// `union bpf_attr`, the shapes that are used here. Fields as in linux/bpf.h.
 #[repr(C)]
@@ -216,12 +217,29 @@ fn pin_object(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 
 /// Makes an array of one value, which nobody can change any more, and pins it.
 pub fn pin_text(path: &Path, name: [u8; 16], value: &[u8]) -> io::Result<()> {
+    let map = create(BPF_MAP_TYPE_ARRAY, name, value.len(), 1)?;
+    update(map.as_fd(), 0, value)?;
+    let mut attr = attr();
+    attr.obj = ObjAttr { pathname: u64::from(map.as_raw_fd().unsigned_abs()), bpf_fd: 0, file_flags: 0 };
+    bpf(BPF_MAP_FREEZE, &mut attr)?;
+    pin_object(map.as_fd(), path)
+}
+
+/// Makes a map of so many interfaces, by index, and pins it.
+pub fn pin_devices(path: &Path, name: [u8; 16], entries: usize) -> io::Result<OwnedFd> {
+    let map = create(BPF_MAP_TYPE_DEVMAP, name, 4, entries)?;
+    pin_object(map.as_fd(), path)?;
+    Ok(map)
+}
+
+/// Makes a map whose keys are the numbers from 0 on.
+fn create(kind: u32, name: [u8; 16], value: usize, entries: usize) -> io::Result<OwnedFd> {
     let mut attr = attr();
     attr.create = CreateAttr {
-        map_type: BPF_MAP_TYPE_ARRAY,
+        map_type: kind,
         key_size: 4,
-        value_size: u32::try_from(value.len()).map_err(io::Error::other)?,
-        max_entries: 1,
+        value_size: u32::try_from(value).map_err(io::Error::other)?,
+        max_entries: u32::try_from(entries).map_err(io::Error::other)?,
         map_flags: 0,
         inner_map_fd: 0,
         numa_node: 0,
@@ -229,12 +247,7 @@ pub fn pin_text(path: &Path, name: [u8; 16], value: &[u8]) -> io::Result<()> {
     };
     let fd = bpf(BPF_MAP_CREATE, &mut attr)?;
     // SAFETY: the call made this descriptor for us.
-    let map = unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?) };
-    update(map.as_fd(), 0, value)?;
-    let mut attr = self::attr();
-    attr.obj = ObjAttr { pathname: u64::from(map.as_raw_fd().unsigned_abs()), bpf_fd: 0, file_flags: 0 };
-    bpf(BPF_MAP_FREEZE, &mut attr)?;
-    pin_object(map.as_fd(), path)
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?) })
 }
 
 fn element(map: BorrowedFd<'_>, index: &u32, value: u64) -> Attr {
