@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Annotation of what we apply: a hash of it, so that a field which is gone is noticed.
-pub(super) const APPLIED: &str = "egress-ebpf.dev/applied";
+pub const APPLIED: &str = "egress-ebpf.dev/applied";
 
 /// The Deployment.
 pub(super) fn build(gateway: &VpcEgressGateway, resolved: &Resolved, settings: &Settings) -> Value {

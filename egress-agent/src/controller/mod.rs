@@ -30,6 +30,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use deployment::APPLIED;
 pub use ovn::Row;
 pub use plan::{Event, Input, Plan, mistakes, plan};
 

@@ -137,7 +137,9 @@ fn ready(facts: &Facts<'_>, replicas: i64) -> Said {
     if facts.rolled_out && !facts.pods.waiting.is_empty() {
         return (false, "WorkloadNetworkNotReady", facts.pods.waiting.join("; "));
     }
-    (false, "Processing", format!("Waiting for Deployment {deployment} to be ready"))
+    // Kube-OVN's words, and what it keeps to itself.
+    let waiting: String = facts.pods.waiting.iter().map(|pod| format!("; {pod}")).collect();
+    (false, "Processing", format!("Waiting for Deployment {deployment} to be ready{waiting}"))
 }
 
 /// All mistakes in one line; those of the VEG itself by field, others with their object.

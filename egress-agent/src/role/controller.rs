@@ -1,5 +1,6 @@
 //! `egress-agent controller`: watches, plans what changed, and writes it while it is the leader.
 
+mod calm;
 mod health;
 mod mode;
 mod work;
@@ -77,6 +78,7 @@ async fn serve(options: &Options) -> Result<()> {
     }
     let client = Client::try_default().await.context("find the API server")?;
     let (mode, why) = mode::find(&client, options.mode).await?;
+    health.mode(mode);
     info!(?mode, why, identity = options.identity, "starting: {}", mode.does());
     let (sender, mut news) = unbounded_channel();
     let mut unlisted = watch_all(&client, &sender);
@@ -90,6 +92,7 @@ async fn serve(options: &Options) -> Result<()> {
     let writer = Writer::new(client, &options.identity);
     let mut work = Work::new(mode, writer, options.settings.clone(), Arc::clone(&health));
     let mut leader = *leading.borrow_and_update();
+    health.leads(leader);
     let mut turn = interval(TURN);
     loop {
         health.turn();
@@ -112,6 +115,7 @@ async fn serve(options: &Options) -> Result<()> {
                     work.state.all_again();
                 }
                 leader = now;
+                health.leads(leader);
             }
             Some(first) = news.recv() => {
                 let mut next = Some(first);

@@ -287,6 +287,22 @@ fn pods_that_failed_do_not_count_and_those_that_wait_are_named() {
 }
 
 #[test]
+fn a_node_that_dies_is_named_until_its_pod_is_replaced() {
+    let mut world = World::new(|_| {});
+    world.pods = vec![gateway_pod("gateway1-a", "10.16.0.7", "172.17.0.11", "node2")];
+    world.settle(NOW);
+    let named = "Pod gateway1-a is on Node node2, which is not ready";
+    // First the Node is told of, then the Pod, then the Deployment counts it.
+    world.nodes.insert("node2".to_owned(), false);
+    world.settle(LATER);
+    assert_eq!(world.ready(), ("Processing", "WorkloadNetworkNotReady", named.to_owned()));
+    world.deployments[0].status.as_mut().unwrap().available_replicas = None;
+    world.settle(LATER);
+    let message = format!("Waiting for Deployment gateway1 to be ready; {named}");
+    assert_eq!(world.ready(), ("Processing", "Processing", message));
+}
+
+#[test]
 fn a_deployment_that_is_gone_or_edited_is_made_again() {
     let mut world = World::new(|_| {});
     world.settle(NOW);

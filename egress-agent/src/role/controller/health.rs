@@ -1,9 +1,10 @@
-//! Whether the controller works, for the kubelet: `/healthz` while its loop turns, `/readyz` once it knows the cluster.
+//! Whether the controller works, for the kubelet: `/healthz` while its loop turns, `/readyz` once it knows the cluster. And what it is, as
+//! metrics: `/metrics`.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -16,7 +17,9 @@ use tokio::{
     time::timeout,
 };
 
-use super::{TURN, work::WRITE};
+use clap::ValueEnum as _;
+
+use super::{Mode, TURN, work::WRITE};
 
 /// Longest time between two turns: one waits for one write at most.
 const STUCK: Duration = Duration::from_secs(TURN.as_secs() + 2 * WRITE.as_secs());
@@ -29,11 +32,14 @@ pub(super) struct Health {
     /// Milliseconds from the start to the last turn.
     turned: AtomicU64,
     listed: AtomicBool,
+    mode: OnceLock<Mode>,
+    leads: AtomicBool,
 }
 
 impl Health {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), turned: AtomicU64::new(0), listed: AtomicBool::new(false) }
+        let no = || AtomicBool::new(false);
+        Self { start: Instant::now(), turned: AtomicU64::new(0), listed: no(), mode: OnceLock::new(), leads: no() }
     }
 
     /// The loop goes on.
@@ -47,6 +53,33 @@ impl Health {
         self.listed.store(true, Ordering::Relaxed);
     }
 
+    /// Who reconciles gateways; it does not change any more.
+    pub(super) fn mode(&self, mode: Mode) {
+        let _ = self.mode.set(mode);
+    }
+
+    /// Whether this replica is the one that writes.
+    pub(super) fn leads(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Relaxed);
+    }
+
+    /// In the text format of Prometheus. Before the mode is known it is none.
+    fn metrics(&self) -> String {
+        let modes = Mode::value_variants().iter().filter_map(|mode| {
+            let name = mode.to_possible_value()?;
+            let is = u8::from(self.mode.get() == Some(mode));
+            Some(format!("egress_gateway_controller_mode{{mode=\"{}\"}} {is}\n", name.get_name()))
+        });
+        let leads = u8::from(self.leads.load(Ordering::Relaxed));
+        format!(
+            "# HELP egress_gateway_controller_mode 1 for who reconciles VpcEgressGateways: managed, this controller; observe, Kube-OVN's\n\
+             # TYPE egress_gateway_controller_mode gauge\n{}\
+             # HELP egress_gateway_controller_leader 1 if this replica holds the Lease and writes\n\
+             # TYPE egress_gateway_controller_leader gauge\negress_gateway_controller_leader {leads}\n",
+            modes.collect::<String>()
+        )
+    }
+
     /// Status and text for a path, so long after the start.
     pub(super) fn answer(&self, path: &str, now: Duration) -> (&'static str, String) {
         let since = now.saturating_sub(Duration::from_millis(self.turned.load(Ordering::Relaxed)));
@@ -56,7 +89,8 @@ impl Health {
                 (UNAVAILABLE, "some kinds are not listed yet: see the log".to_owned())
             }
             "/healthz" | "/readyz" => ("200 OK", "ok".to_owned()),
-            _ => ("404 Not Found", "there are /healthz and /readyz".to_owned()),
+            "/metrics" => ("200 OK", self.metrics()),
+            _ => ("404 Not Found", "there are /healthz, /readyz and /metrics".to_owned()),
         }
     }
 }
@@ -96,7 +130,7 @@ async fn answer(mut client: TcpStream, health: Arc<Health>) -> std::io::Result<(
     let path = line.split(' ').nth(1).unwrap_or_default();
     let (status, text) = health.answer(path, health.start.elapsed());
     let head = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         text.len()
     );
     client.write_all(format!("{head}{text}").as_bytes()).await?;

@@ -96,3 +96,23 @@ fn health_is_that_of_the_loop() {
     health.listed();
     assert_eq!(says("/readyz", 1), "200");
 }
+
+#[test]
+fn metrics_tell_the_mode_and_who_leads() {
+    let health = Health::new();
+    let values = || -> Vec<String> {
+        let text = health.answer("/metrics", Duration::ZERO).1;
+        text.lines().filter(|line| !line.starts_with('#')).map(ToOwned::to_owned).collect()
+    };
+    let wanted = |managed: u8, observe: u8, leader: u8| {
+        [
+            format!("egress_gateway_controller_mode{{mode=\"managed\"}} {managed}"),
+            format!("egress_gateway_controller_mode{{mode=\"observe\"}} {observe}"),
+            format!("egress_gateway_controller_leader {leader}"),
+        ]
+    };
+    assert_eq!(values(), wanted(0, 0, 0));
+    health.mode(Mode::Observe);
+    health.leads(true);
+    assert_eq!(values(), wanted(0, 1, 1));
+}

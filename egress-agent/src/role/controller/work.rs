@@ -8,12 +8,17 @@ use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::ConfigMap},
     jiff::Timestamp,
 };
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
-use super::{Mode, health::Health};
+use super::{
+    Mode,
+    calm::{Apply, Calm},
+    health::Health,
+};
 use crate::{
-    controller::{Input, Plan, Settings, config::CONFIG_ANNOTATION, mistakes, plan, state::State},
+    controller::{APPLIED, Input, Plan, Settings, config::CONFIG_ANNOTATION, mistakes, plan, state::State},
     k8s::{api::VpcEgressGateway, write::Writer},
 };
 
@@ -25,6 +30,7 @@ const AT_ONCE: usize = 16;
 const SOME: usize = 64;
 /// How long everything that is written for one gateway may take: the API server answers or it is tried again.
 pub(super) const WRITE: Duration = Duration::from_secs(30);
+const CONFIG_MAP: &str = "ConfigMap";
 /// Waits after a write that failed, the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
@@ -36,6 +42,8 @@ pub(super) struct Work {
     health: Arc<Health>,
     /// When a gateway is tried again, and how long it waited.
     retry: BTreeMap<String, (Instant, Duration)>,
+    /// Of objects that others change back.
+    calm: Calm,
     /// What was said about gateways that are left alone: once.
     told: BTreeMap<String, String>,
 }
@@ -58,12 +66,12 @@ struct Live {
 impl Work {
     pub(super) fn new(mode: Mode, writer: Writer, settings: Settings, health: Arc<Health>) -> Self {
         let (retry, told) = (BTreeMap::new(), BTreeMap::new());
-        Self { state: State::new(), mode, writer, settings, health, retry, told }
+        Self { state: State::new(), mode, writer, settings, health, retry, calm: Calm::default(), told }
     }
 
     /// When something is to be tried again.
     pub(super) fn due(&self) -> Option<Instant> {
-        self.retry.values().map(|(at, _)| *at).min()
+        self.retry.values().map(|(at, _)| *at).chain(self.calm.due()).min()
     }
 
     pub(super) fn retry_due(&mut self) {
@@ -71,6 +79,7 @@ impl Work {
         for (key, _) in self.retry.iter().filter(|(_, (at, _))| *at <= now) {
             self.state.again(key);
         }
+        self.calm.take_due(now).iter().for_each(|key| self.state.again(key));
         // The wait is kept until a write succeeds.
         for (at, _) in self.retry.values_mut().filter(|(at, _)| *at <= now) {
             *at = now + RETRY.1;
@@ -101,10 +110,14 @@ impl Work {
                 timeout(WRITE, write(writer, &one)).await.unwrap_or_else(|_| (Err(late()), Ok(())))
             };
             health.turn();
-            (one.key, result)
+            (one, result)
         });
         let done: Vec<_> = stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
-        for (key, (objects, status)) in done {
+        for (one, (objects, status)) in done {
+            if objects.is_ok() {
+                self.applied(&one);
+            }
+            let key = one.key;
             let failure = objects.as_ref().err().map(|error| format!("{error:#}"));
             let written = objects.is_ok() && status.is_ok();
             for error in [objects.err(), status.err()].into_iter().flatten() {
@@ -121,6 +134,18 @@ impl Work {
         }
     }
 
+    /// Notes what was applied to objects that were there, and says whose somebody changes back.
+    fn applied(&mut self, one: &Planned) {
+        let now = Instant::now();
+        for apply in one.live.applies(&one.plan) {
+            let kind = apply.kind;
+            if let Some(wait) = self.calm.applied(&one.key, apply, now) {
+                let seconds = wait.as_secs();
+                warn!("{}: somebody changes its {kind} after each apply; the next is in {seconds} s", one.key);
+            }
+        }
+    }
+
     /// Plans every gateway that something changed for.
     async fn planned(&mut self) -> Vec<Planned> {
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
@@ -129,6 +154,7 @@ impl Work {
             let Some(gateway) = self.state.gateway(&key).cloned() else {
                 self.retry.remove(&key);
                 self.told.remove(&key);
+                self.calm.forget(&key);
                 continue;
             };
             if gateway.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == KUBE_OVN_FINALIZER) {
@@ -136,7 +162,15 @@ impl Work {
                 continue;
             }
             let done = self.state.with_input(&key, &self.settings, &now, |input| (plan(input), Live::of(input)));
-            if let Some((plan, live)) = done {
+            if let Some((mut plan, live)) = done {
+                for apply in live.applies(&plan) {
+                    if !self.calm.allows(&key, &apply, Instant::now()) {
+                        match apply.kind {
+                            CONFIG_MAP => plan.config = None,
+                            _ => plan.deployment = None,
+                        }
+                    }
+                }
                 planned.push(Planned { key, gateway, plan, live });
             }
         }
@@ -185,6 +219,17 @@ impl Live {
             deployment: deployment.and_then(|live| live.metadata.uid.clone()),
             config: input.config.and_then(|live| live.metadata.uid.clone()),
         }
+    }
+
+    /// What a plan applies to objects that are there already.
+    fn applies(&self, plan: &Plan) -> Vec<Apply> {
+        let apply = |kind, uid: &Option<String>, object: &Option<Value>, hash: &str| {
+            let hash = object.as_ref()?["metadata"]["annotations"][hash].as_str()?;
+            Some(Apply { kind, uid: uid.clone()?, hash: hash.to_owned() })
+        };
+        let config = apply(CONFIG_MAP, &self.config, &plan.config, CONFIG_ANNOTATION);
+        let deployment = apply("Deployment", &self.deployment, &plan.deployment, APPLIED);
+        config.into_iter().chain(deployment).collect()
     }
 }
 
