@@ -1,6 +1,10 @@
 //! Whose objects and whose Pods they are.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use egress_tests::cluster::api::CONTROLLER;
 use egress_tests::eventually;
 use serde_json::{Value, json};
 
@@ -129,4 +133,58 @@ fn what_is_deleted_or_edited_is_made_again_and_what_others_add_stays() -> Result
     })?;
     ensure!(condition(&stage.get("veg again")?, "Validated")["status"] == "True");
     Ok(())
+}
+
+/// A policy that rewrites a field of ours with each write, and each time to something else.
+fn rewriting() -> [Value; 2] {
+    let kind = |kind: &str, spec: Value| {
+        json!({
+            "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "rewriting"}, "spec": spec,
+        })
+    };
+    let patch = r#"[JSONPatch{op: "add", path: "/metadata/annotations/" + jsonpatch.escapeKey("egress-ebpf.dev/applied"),
+        value: has(object.metadata.resourceVersion) ? object.metadata.resourceVersion : "new"}]"#;
+    let rule = json!({"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["deployments"]});
+    let policy = json!({
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "matchConstraints": {"resourceRules": [rule]},
+        "matchConditions": [{"name": "that-one", "expression": "object.metadata.name == 'quarrel'"}],
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": patch}}],
+    });
+    [
+        kind("MutatingAdmissionPolicy", policy),
+        kind("MutatingAdmissionPolicyBinding", json!({"policyName": "rewriting"})),
+    ]
+}
+
+#[test]
+fn what_somebody_rewrites_is_not_applied_at_every_event() -> Result<()> {
+    if skip_api() {
+        return Ok(());
+    }
+    let mut held = stage()?;
+    let stage = held.get()?;
+    for object in rewriting() {
+        stage.apply(&object)?;
+    }
+    let result = (|| {
+        let rewritten = || -> Result<bool> {
+            let object = stage.get("deployment quarrel").unwrap_or_default();
+            Ok(object["metadata"]["annotations"]["egress-ebpf.dev/applied"].as_str().is_some_and(|it| it.len() < 16))
+        };
+        // The API server takes a moment to know its policies.
+        sleep(Duration::from_secs(2));
+        stage.apply(&gateway("quarrel"))?;
+        eventually("the Deployment is rewritten", PATIENCE, rewritten)?;
+        sleep(Duration::from_secs(6));
+        let asked = stage.api.requests(CONTROLLER)?;
+        let applies = asked.iter().filter(|it| *it == "patch deployments default/quarrel").count();
+        // One makes it, one puts it right, then after 1, 2 and 4 seconds.
+        ensure!((3..=8).contains(&applies), "{applies} applies of what is rewritten each time");
+        Ok(())
+    })();
+    stage.kubectl("delete mutatingadmissionpolicybinding,mutatingadmissionpolicy rewriting")?;
+    stage.kubectl("delete veg quarrel")?;
+    result
 }
