@@ -2,10 +2,13 @@
 //!
 //! Only hierarchies of version 1: there a machine's cgroup namespace has a root of its own with every controller in it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
 
 use super::folder::Folder;
 
@@ -68,6 +71,16 @@ pub(super) fn enter(cluster: &Folder, machine: &str) -> Result<()> {
 /// Whether no process is in the machine's groups, or in any below.
 pub(super) fn is_empty(cluster: &Folder, machine: &str) -> bool {
     cluster.cgroups(machine).iter().all(|group| processes(group).is_empty())
+}
+
+/// Kills whatever is in the machine's groups, or in any below.
+pub(super) fn kill(cluster: &Folder, machine: &str) {
+    let found = cluster.cgroups(machine).iter().flat_map(|group| processes(group)).collect::<BTreeSet<_>>();
+    // One of another PID namespace would be 0, which means ourselves to kill(2).
+    for pid in found.iter().filter_map(|it| it.parse().ok()).filter(|pid| *pid > 1) {
+        // One that ends by itself meanwhile is as good; one that is born meanwhile is met at the next look.
+        let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
 }
 
 /// Numbers of the processes in a group and all below.

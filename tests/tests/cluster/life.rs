@@ -112,3 +112,21 @@ fn what_is_left_of_a_cluster_is_named() -> Result<()> {
     ensure!(said == format!("left of the cluster: {process}; control group {group}"), "{said}");
     Ok(())
 }
+
+/// A machine's first process asks to die with the one that started it, but a moment after it was born.
+#[test]
+fn what_outlives_the_process_that_started_it_ends_with_the_cluster() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let name = format!("outlived-{}", std::process::id());
+    let folder = std::env::temp_dir().join(format!("egress-cluster-{name}"));
+    std::fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let mut outlived = Forgotten::of(&name)?;
+    // As a machine does before it makes them.
+    std::fs::write(folder.join("node1.cgroups"), outlived.0.display().to_string()).context("write down the group")?;
+    down(&name)?;
+    ensure!(outlived.1.try_wait()?.is_some(), "the process lives still");
+    ensure!(!outlived.0.exists() && !folder.exists(), "group or folder are there still");
+    Ok(())
+}
