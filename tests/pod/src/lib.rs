@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -98,22 +99,28 @@ pub struct Talk {
     pub answered: u64,
     /// The longest time without an answer.
     pub longest_gap: Duration,
+    /// How long the last answer was ago when the last datagram was sent.
+    pub last_gap: Duration,
     /// Under which addresses the server saw us.
     pub seen: BTreeSet<String>,
 }
 
-/// Sends a datagram every 10 ms from one socket, for a time.
-pub fn talk(server: SocketAddr, time: Duration) -> Result<Talk> {
+/// Sends a datagram every 10 ms from one socket, for a time or until told to stop.
+pub fn talk(server: SocketAddr, time: Duration, stop: &AtomicBool) -> Result<Talk> {
     const EVERY: Duration = Duration::from_millis(10);
     let any: IpAddr = if server.is_ipv4() { [0; 4].into() } else { [0_u16; 8].into() };
     let socket = UdpSocket::bind((any, 0)).context("open a socket")?;
     socket.set_nonblocking(true).context("open a socket")?;
     let (start, mut talk) = (Instant::now(), Talk::default());
-    let mut last = start;
+    let (mut last, mut end) = (start, None);
     let mut buffer = [0; 2048];
     // The last answers get some time.
-    while start.elapsed() < time + PATIENCE / 3 {
-        if start.elapsed() < time {
+    while end.is_none_or(|end: Instant| end.elapsed() < PATIENCE / 3) {
+        if end.is_none() && (start.elapsed() >= time || stop.load(Ordering::Relaxed)) {
+            talk.last_gap = last.elapsed();
+            end = Some(Instant::now());
+        }
+        if end.is_none() {
             // An error of an earlier datagram may be told here; it is no answer.
             let _ = socket.send_to(format!("{:016}", talk.sent).as_bytes(), server);
             talk.sent += 1;

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use egress_test_pod::{ECHO, Talk};
 
 use super::layout::{NODES, NODES_OUTSIDE};
@@ -16,6 +18,8 @@ use crate::oracle;
 
 const CLIENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/cluster/manifests/clients.yaml");
 const NAMESPACES: [&str; 2] = ["ns1", "ns2"];
+/// Of all clients.
+const LABEL: &str = "lab=client";
 /// Those that the example's selectors match, one on each Node.
 pub const SELECTED: [&str; 2] = ["ns1/client1", "ns2/client2"];
 /// One that none of them matches.
@@ -29,9 +33,28 @@ const CONNECTIONS: &str = "16";
 /// Its name.
 pub const GATEWAY: &str = "default/gateway1";
 
-/// The clients; they go with the value.
+/// The clients; they go with the value, and their namespaces stay for the next ones.
 #[derive(Debug)]
 pub struct Clients<'a>(&'a Cluster);
+
+/// What a Pod says to a server and hears of it, while other things happen.
+#[derive(Debug)]
+pub struct Conversation {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Talk>>,
+}
+
+impl Conversation {
+    /// Ends it before its time.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for its end.
+    pub fn heard(self) -> Result<Talk> {
+        self.thread.join().map_err(|_| anyhow!("a conversation panicked"))?
+    }
+}
 
 /// Whom a server saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,11 +96,14 @@ impl<'a> Clients<'a> {
     }
 
     /// A conversation of a selected Pod with a server outside: a datagram every 10 ms. It needs no API server.
-    pub fn talk(&self, pod: &str, server: IpAddr, time: Duration) -> Result<JoinHandle<Result<Talk>>> {
+    pub fn talk(&self, pod: &str, server: IpAddr, time: Duration) -> Result<Conversation> {
         let number = SELECTED.iter().position(|it| *it == pod).with_context(|| format!("{pod} is not selected"))?;
         let (namespace, name) = pod.split_once('/').unwrap_or_default();
         let own = self.0.pod_namespace(NODES[number], &format!("{name}.{namespace}"))?;
-        Ok(thread::spawn(move || own.run(|| egress_test_pod::talk((server, ECHO).into(), time))?))
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stop);
+        let talk = move || own.run(|| egress_test_pod::talk((server, ECHO).into(), time, &told))?;
+        Ok(Conversation { stop, thread: thread::spawn(talk) })
     }
 
     /// The selected Pods are seen under all of these addresses and no other, the bystander under its Node's, and no inside address is
@@ -102,7 +128,8 @@ impl<'a> Clients<'a> {
 impl Drop for Clients<'_> {
     fn drop(&mut self) {
         let mut delete = self.0.kubectl();
-        delete.args(["delete", "namespace", "--ignore-not-found", "--timeout=60s"]).args(NAMESPACES);
+        // Not their namespaces: Kubernetes takes some seconds for one.
+        delete.args(["delete", "pods", "--all-namespaces", "--selector", LABEL, "--timeout=60s"]);
         if let Err(error) = output(&mut delete) {
             eprintln!("{error:#}");
         }

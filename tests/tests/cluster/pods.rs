@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use egress_tests::cluster::{Cluster, output};
 
-/// A namespace with the Pods of `pods.yaml`; it goes with the value.
+/// A namespace with the Pods of `pods.yaml`; the Pods go with the value, the namespace soon after.
 pub(super) struct Pods<'a> {
     cluster: &'a Cluster,
     namespace: String,
@@ -65,9 +65,11 @@ impl<'a> Pods<'a> {
 
 impl Drop for Pods<'_> {
     fn drop(&mut self) {
+        // Addresses are free again with the Pods; their namespace is nobody else's, and takes Kubernetes some seconds more.
+        let pods = output(self.kubectl().args(["delete", "pods", "--all", "--timeout=60s"]));
         let mut delete = self.cluster.kubectl();
-        let result = output(delete.args(["delete", "namespace", &self.namespace, "--timeout=60s"]));
-        if let Err(error) = result {
+        let gone = pods.and_then(|_| output(delete.args(["delete", "namespace", &self.namespace, "--wait=false"])));
+        if let Err(error) = gone {
             eprintln!("{error:#}");
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use egress_tests::cluster::Cluster;
-use egress_tests::cluster::example::{Clients, SELECTED};
+use egress_tests::cluster::example::{Clients, Conversation, SELECTED};
 use egress_tests::cluster::layout::NODES;
 use egress_tests::eventually;
 
@@ -107,7 +107,7 @@ fn a_node_that_dies_leaves_the_other_gateway() -> Result<()> {
     let example = Example::start(cluster, 2)?;
     let gateway = example.site.gateway()?;
     let talks: Vec<_> = MANY
-        .map(|server| example.clients.talk(SELECTED[0], server, Duration::from_secs(75)))
+        .map(|server| example.clients.talk(SELECTED[0], server, 2 * PATIENCE))
         .into_iter()
         .collect::<Result<_>>()?;
     let begin = Instant::now();
@@ -120,10 +120,13 @@ fn a_node_that_dies_leaves_the_other_gateway() -> Result<()> {
     ensure!(hops.len() == 1, "{hops:?}");
     println!("{:.1} s until the Pod was not ready and the policies were without it", noticed.as_secs_f64());
     eventually("the gateway is not ready", PATIENCE, || Ok(gateway.object()?["status"]["ready"] == false))?;
+    std::thread::sleep(Duration::from_secs(5));
+    talks.iter().for_each(Conversation::stop);
     for talk in talks {
         let talk = heard(talk)?;
         let strange = talk.seen.iter().find(|it| *it != "172.17.0.11" && *it != "172.17.0.12");
         ensure!(strange.is_none(), "seen under another address: {talk:?}");
+        ensure!(talk.last_gap < Duration::from_secs(2), "it does not go by the gateway that lives: {talk:?}");
         // What went by the dead gateway is lost until somebody notices.
         ensure!(talk.longest_gap < noticed + Duration::from_secs(10), "it did not come back: {talk:?}");
     }

@@ -2,12 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use egress_test_pod::Talk;
-use egress_tests::cluster::example::Clients;
+use egress_tests::cluster::example::{Clients, Conversation};
 use egress_tests::cluster::gateway::{Gateway, install, manifests};
 use egress_tests::cluster::steer::Steering;
 use egress_tests::cluster::{Cluster, output};
@@ -21,8 +20,8 @@ const fn outside(number: u8) -> IpAddr {
 }
 
 /// What became of a conversation.
-pub(super) fn heard(talk: JoinHandle<Result<Talk>>) -> Result<Talk> {
-    let talk = talk.join().map_err(|_| anyhow!("a conversation panicked"))??;
+pub(super) fn heard(talk: Conversation) -> Result<Talk> {
+    let talk = talk.heard()?;
     println!("{talk:?}");
     Ok(talk)
 }
