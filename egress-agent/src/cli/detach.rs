@@ -16,7 +16,7 @@ use super::{Detach, output};
 use crate::{
     datapath::{
         attach::{detach, places},
-        pins::{self, Lock, Pins},
+        pins::{Lock, Pins},
         tables::Tables,
         xdp,
     },
@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &Detach) -> Result<()> {
     if args.gone {
-        return swept("");
+        return swept(None);
     }
     let place = Place::enter(args.netns.netns.as_deref())?.existing()?;
     let pins = &place.pins;
@@ -76,10 +76,9 @@ pub(super) fn run(args: &Detach) -> Result<()> {
     Ok(())
 }
 
-/// Removes the pins of gateways whose namespace is gone, except `keep`, and says so.
-pub(super) fn swept(keep: &str) -> Result<()> {
-    for id in pins::sweep(keep)? {
-        status::remove(&id);
+/// As [`status::sweep`], and says so.
+pub(super) fn swept(keep: Option<&str>) -> Result<()> {
+    for id in status::sweep(keep)? {
         output::print(&format!("swept {id}: its network namespace is gone"))?;
     }
     Ok(())

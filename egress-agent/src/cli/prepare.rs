@@ -21,7 +21,7 @@ pub(super) fn run(args: &Spec) -> Result<bool> {
         let desired = spec::plan(&objects, args.veg.as_deref(), &observed, &flags)?;
         // Not before it is known what is wanted: who is refused changes nothing. A gateway in a Pod sees its own pins only, and those of a
         // Pod that is gone hold its flow table in memory.
-        if let Err(error) = swept(&place.pins.id) {
+        if let Err(error) = swept(Some(&place.pins.id)) {
             eprintln!("sweep: {error:#}");
         }
         let report = prepare::run(&nl, &desired, true).await?;

@@ -180,11 +180,11 @@ fn namespaces() -> impl Iterator<Item = u64> {
     processes.chain(named).filter_map(|path| fs::metadata(path).ok()).map(|meta| meta.ino())
 }
 
-/// Removes the pins of gateways whose namespace is gone, except `keep`. Returns the ids.
-pub fn sweep(keep: &str) -> Result<Vec<String>> {
+/// Removes the pins of gateways whose namespace is gone, but for the one with the id `keep`. Returns the ids.
+pub fn sweep(keep: Option<&str>) -> Result<Vec<String>> {
     let mut swept = Vec::new();
     for pins in Pins::all().with_context(|| format!("list {ROOT}"))? {
-        if pins.id != keep
+        if keep != Some(&*pins.id)
             && pins.dead()
             && let Ok(_lock) = pins.lock()
         {

@@ -19,7 +19,7 @@ use crate::{
         expire::{self, Sweep},
         load::Programs,
         old::{Kept, Old},
-        pins::{self, Lock},
+        pins::Lock,
         policy, probe, settings,
         settings::Ground,
         size::{self, TableSize},
@@ -69,13 +69,8 @@ impl Running {
         object: Option<&Path>,
         flow_events: bool,
     ) -> Result<Self> {
-        match pins::sweep(&place.pins.id) {
-            Ok(swept) => {
-                for id in swept {
-                    info!(id, "swept a gateway whose network namespace is gone");
-                    super::status::remove(&id);
-                }
-            }
+        match super::status::sweep(Some(&place.pins.id)) {
+            Ok(swept) => swept.iter().for_each(|id| info!(id, "swept a gateway whose network namespace is gone")),
             Err(error) => warn!("sweep: {error:#}"),
         }
         let mut old = Old::find(&place.pins)?;

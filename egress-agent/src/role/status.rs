@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::spec::desired::Desired;
+use crate::{datapath::pins, spec::desired::Desired};
 
 /// Folder of the status files.
 const DIR: &str = "/run/egress-ebpf";
@@ -67,6 +67,13 @@ impl Status {
     pub fn running(&self) -> bool {
         fs::read_to_string(format!("/proc/{}/comm", self.pid)).is_ok_and(|name| name.trim() == "egress-agent")
     }
+}
+
+/// Removes pins and status of gateways whose namespace is gone, but for the one with the id `keep`. Returns the ids.
+pub fn sweep(keep: Option<&str>) -> Result<Vec<String>> {
+    let swept = pins::sweep(keep)?;
+    swept.iter().for_each(|id| remove(id));
+    Ok(swept)
 }
 
 /// Removes the status of a gateway that is no more.
