@@ -65,9 +65,7 @@ impl Calm {
 
     /// The gateways that are.
     pub(super) fn take_due(&mut self, now: Instant) -> Vec<String> {
-        let due: Vec<_> = self.due.iter().filter(|(_, at)| **at <= now).map(|(key, _)| key.clone()).collect();
-        self.due.retain(|key, _| !due.contains(key));
-        due
+        self.due.extract_if(.., |_, at| *at <= now).map(|(gateway, _)| gateway).collect()
     }
 
     /// A gateway that is no more.

@@ -11,13 +11,12 @@ use std::{
 };
 
 use anyhow::Result;
+use clap::ValueEnum as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
-
-use clap::ValueEnum as _;
 
 use super::{Mode, TURN, work::WRITE};
 
