@@ -38,8 +38,7 @@ pub(super) fn why_not() -> Option<String> {
 
 /// The groups that a machine will have.
 fn of(cluster: &Folder, machine: &str, hierarchies: &[(String, String)]) -> Vec<PathBuf> {
-    let cluster = cluster.path().file_name().unwrap_or_default().to_string_lossy();
-    let own = format!("{cluster}-{machine}");
+    let own = format!("{}-{machine}", cluster.name());
     hierarchies
         .iter()
         .map(|(name, path)| Path::new(ROOT).join(name).join(path.trim_start_matches('/')).join(&own))

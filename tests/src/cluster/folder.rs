@@ -34,7 +34,7 @@ impl Process {
 }
 
 /// One that only waits for its parent to ask for it is gone.
-fn is_zombie(pid: u32) -> bool {
+pub(super) fn is_zombie(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
@@ -62,6 +62,11 @@ impl Folder {
     /// A cluster that a dead process made for itself.
     pub(super) fn is_orphan(name: &str) -> bool {
         InstanceName::parse(name).is_some_and(|instance| !instance.is_alive())
+    }
+
+    /// `egress-cluster-…`: what else of the cluster has a name has it after this.
+    pub(super) fn name(&self) -> String {
+        self.0.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -12,7 +12,7 @@ use super::layout::Machine;
 
 /// Everything that could be outside of a cluster's own namespaces: these go with their last process.
 pub(super) fn of(folder: &Folder) -> Vec<String> {
-    let cluster = folder.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let cluster = folder.name();
     let mut left = Vec::new();
     if folder.exists() {
         left.push(format!("folder {}", folder.path().display()));

@@ -103,7 +103,7 @@ pub(super) fn first_process(folder: &Folder, machine: &str) -> Result<u32> {
 pub(super) fn halt(folder: &Folder, machine: &Machine) -> Result<()> {
     let Some(process) = folder.process(&machine.name) else { bail!("{} was never started", machine.name) };
     end_process(process);
-    eventually(&format!("{} has ended", machine.name), END, || Ok(!process.lives() && is_dead(folder, machine)))?;
+    eventually(&format!("{} has ended", machine.name), END, || Ok(!process.lives() && is_emptied(folder, machine)))?;
     cgroup::remove(folder, &machine.name);
     Ok(())
 }
@@ -115,16 +115,16 @@ pub(super) fn end(folder: &Folder) -> Result<()> {
     let processes: Vec<_> = roles.iter().filter_map(|role| folder.process(role)).collect();
     processes.iter().for_each(|process| end_process(*process));
     eventually("all processes have ended", END, || {
-        let dead = machines.iter().filter(|machine| is_dead(folder, machine)).count();
-        Ok(dead == machines.len() && !processes.iter().any(Process::lives))
+        let empty = machines.iter().filter(|machine| is_emptied(folder, machine)).count();
+        Ok(empty == machines.len() && !processes.iter().any(Process::lives))
     })?;
     machines.iter().for_each(|machine| cgroup::remove(folder, &machine.name));
     fs::remove_dir_all(folder.path()).with_context(|| format!("remove {}", folder.path().display()))
 }
 
-/// Whether nothing runs in a machine; what does is killed. Its first process dies with the one that we started, but for a moment in
+/// Kills what runs in a machine; whether nothing did. Its first process dies with the one that we started, but for a moment in
 /// which `unshare` has forked it and it has not asked for that yet.
-fn is_dead(folder: &Folder, machine: &Machine) -> bool {
+fn is_emptied(folder: &Folder, machine: &Machine) -> bool {
     cgroup::is_empty(folder, &machine.name) || {
         cgroup::kill(folder, &machine.name);
         false

@@ -1,8 +1,10 @@
 //! Clusters come and go without a trace, and do not know of each other.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::cluster::leftovers::Trace;
@@ -72,19 +74,26 @@ fn an_interrupted_start_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
+/// The folder of a cluster of which nothing else is there.
+fn empty_folder(cluster: &str) -> Result<PathBuf> {
+    let folder = env::temp_dir().join(format!("egress-cluster-{cluster}"));
+    fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+    Ok(folder)
+}
+
 /// A control group that no machine wrote down, with a process in it.
-struct Forgotten(std::path::PathBuf, std::process::Child);
+struct Forgotten(PathBuf, Child);
 
 impl Forgotten {
     fn of(cluster: &str) -> Result<Self> {
-        let groups = std::fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
+        let groups = fs::read_to_string("/proc/self/cgroup").context("read /proc/self/cgroup")?;
         let own = groups.lines().find_map(|line| line.split_once(":memory:")).context("no hierarchy `memory`")?.1;
         let name = format!("egress-cluster-{cluster}-node1");
-        let group = std::path::Path::new("/sys/fs/cgroup/memory").join(own.trim_start_matches('/')).join(name);
+        let group = Path::new("/sys/fs/cgroup/memory").join(own.trim_start_matches('/')).join(name);
         let process = Command::new("sleep").arg("600").spawn().context("start sleep")?;
         let forgotten = Self(group, process);
-        std::fs::create_dir(&forgotten.0).with_context(|| format!("create {}", forgotten.0.display()))?;
-        std::fs::write(forgotten.0.join("cgroup.procs"), forgotten.1.id().to_string()).context("move sleep")?;
+        fs::create_dir(&forgotten.0).with_context(|| format!("create {}", forgotten.0.display()))?;
+        fs::write(forgotten.0.join("cgroup.procs"), forgotten.1.id().to_string()).context("move sleep")?;
         Ok(forgotten)
     }
 }
@@ -92,7 +101,7 @@ impl Forgotten {
 impl Drop for Forgotten {
     fn drop(&mut self) {
         let _ = self.1.kill().and_then(|()| self.1.wait());
-        let _ = std::fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.0);
     }
 }
 
@@ -102,8 +111,7 @@ fn what_is_left_of_a_cluster_is_named() -> Result<()> {
         return Ok(());
     }
     let name = format!("forgotten-{}", std::process::id());
-    let folder = std::env::temp_dir().join(format!("egress-cluster-{name}"));
-    std::fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+    empty_folder(&name)?;
     // One whose name begins alike is another.
     let _longer = Forgotten::of(&format!("{name}-2"))?;
     let forgotten = Forgotten::of(&name)?;
@@ -120,11 +128,10 @@ fn what_outlives_the_process_that_started_it_ends_with_the_cluster() -> Result<(
         return Ok(());
     }
     let name = format!("outlived-{}", std::process::id());
-    let folder = std::env::temp_dir().join(format!("egress-cluster-{name}"));
-    std::fs::create_dir(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let folder = empty_folder(&name)?;
     let mut outlived = Forgotten::of(&name)?;
     // As a machine does before it makes them.
-    std::fs::write(folder.join("node1.cgroups"), outlived.0.display().to_string()).context("write down the group")?;
+    fs::write(folder.join("node1.cgroups"), outlived.0.display().to_string()).context("write down the group")?;
     down(&name)?;
     ensure!(outlived.1.try_wait()?.is_some(), "the process lives still");
     ensure!(!outlived.0.exists() && !folder.exists(), "group or folder are there still");

@@ -77,10 +77,8 @@ fn nodes_that_reboot_bring_their_gateways_and_clients_back() -> Result<()> {
     for node in NODES {
         let before = ready_on(&example, node)?;
         ensure!(before.len() >= 2, "{node} has neither gateway nor client: {before:?}");
-        let talk = {
-            let other = SELECTED[usize::from(node == NODES[0])];
-            example.clients.talk(other, MANY[0], Duration::from_secs(20))?
-        };
+        let other = SELECTED[usize::from(node == NODES[0])];
+        let talk = example.clients.talk(other, MANY[0], Duration::from_secs(20))?;
         let begin = Instant::now();
         cluster.reboot(node)?;
         eventually(&format!("Pods and containers of {node} are ready again"), PATIENCE, || {

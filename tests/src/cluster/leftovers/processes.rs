@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::cluster_of;
-use crate::cluster::folder::PREFIX;
+use crate::cluster::folder::{PREFIX, is_zombie};
 
 /// One of them.
 pub(super) struct Process {
@@ -27,9 +27,7 @@ fn read(pid: u32) -> Option<Process> {
     let text = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
     let words = text("cmdline");
     let cluster = in_machine(&text("cgroup")).or_else(|| named(&words.split('\0').collect::<Vec<_>>()))?;
-    // One that only waits for its parent to ask for it is gone.
-    let dead = words.is_empty() && text("stat").rsplit_once(')').is_none_or(|(_, rest)| rest.trim().starts_with('Z'));
-    (!dead).then(|| Process { pid, name: text("comm").trim().to_owned(), cluster })
+    (!is_zombie(pid)).then(|| Process { pid, name: text("comm").trim().to_owned(), cluster })
 }
 
 fn in_machine(groups: &str) -> Option<String> {

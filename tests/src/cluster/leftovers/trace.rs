@@ -55,7 +55,7 @@ impl Trace {
 
     /// What was not there before and may be of this cluster: all but what other clusters and labs have.
     pub fn since(&self, before: &Self, cluster: &str) -> Result<BTreeSet<String>> {
-        let own = Folder::of(cluster)?.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let own = Folder::of(cluster)?.name();
         let foreign = |line: &&String| [PREFIX, "egw-"].iter().any(|it| line.contains(it)) && !names(line, &own);
         Ok(self.0.difference(&before.0).filter(|line| !foreign(line)).cloned().collect())
     }

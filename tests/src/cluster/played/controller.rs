@@ -35,15 +35,6 @@ enum Object {
 }
 
 impl Object {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::Vpc(_) => Kind::Vpc,
-            Self::Subnet(_) => Kind::Subnet,
-            Self::Node(_) => Kind::Node,
-            Self::Pod(_) => Kind::Pod,
-        }
-    }
-
     /// By what it is known: a Pod's name may be another Pod's tomorrow.
     fn key(&self) -> String {
         match self {
@@ -130,7 +121,7 @@ impl Controller {
     fn take(&mut self, kind: Kind, event: Event<Object>) {
         match event {
             Event::Apply(object) => self.add(object),
-            Event::Delete(object) => self.remove(object.kind(), &object.key()),
+            Event::Delete(object) => self.remove(kind, &object.key()),
             Event::Init => self.listing.begin(kind),
             Event::InitApply(object) => {
                 self.listing.has(kind, object.key());
