@@ -4,7 +4,7 @@
 //! The interfaces stand in a pinned map of devices. The kernel takes an interface out of all such maps when it goes, as all do that a
 //! network namespace has when it ends.
 
-use std::{io, os::fd::AsFd as _, path::PathBuf};
+use std::{io, os::fd::AsFd as _};
 
 use anyhow::{Context, Result};
 use nix::libc;
@@ -14,13 +14,9 @@ use super::{
     sys,
 };
 
-fn pin(pins: &Pins) -> PathBuf {
-    pins.link("alive")
-}
-
 /// Notes the interface of a program (a name of [`LINKS`]), which must be in this network namespace.
 pub fn note(pins: &Pins, link: &str, ifindex: u32) -> Result<()> {
-    let pin = pin(pins);
+    let pin = pins.alive();
     let map = match sys::open_pin(&pin) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             sys::pin_devices(&pin, *b"EGW_ALIVE\0\0\0\0\0\0\0", LINKS.len())
@@ -37,7 +33,7 @@ pub fn note(pins: &Pins, link: &str, ifindex: u32) -> Result<()> {
 /// Whether one of the interfaces is there. None: none was noted, or it cannot be told.
 #[must_use]
 pub fn seen(pins: &Pins) -> Option<bool> {
-    let map = sys::open_pin(&pin(pins)).ok()?;
+    let map = sys::open_pin(&pins.alive()).ok()?;
     for index in 0..LINKS.len() {
         match sys::lookup(map.as_fd(), u32::try_from(index).ok()?, &mut [0; 4]) {
             Ok(()) => return Some(true),

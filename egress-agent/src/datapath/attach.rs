@@ -109,6 +109,7 @@ pub fn attach(programs: &mut Programs, pins: &Pins, place: &Place<'_>, how: Atta
                 unlink(&pins.new_link(place.link))?;
                 // What an agent with --attach clsact left; fails where there is none.
                 let _ = qdisc_detach_program(place.interface, place.side(), place.program);
+                unlink(&pins.alive())?;
                 return Ok(Attach::Tcx);
             }
             Err(error) if how == Attach::Tcx || !unknown(&error) => {

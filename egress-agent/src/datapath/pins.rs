@@ -95,6 +95,12 @@ impl Pins {
         self.link(&format!("{name}-new"))
     }
 
+    /// The map of [`alive`].
+    #[must_use]
+    pub fn alive(&self) -> PathBuf {
+        self.dir.join("alive")
+    }
+
     /// The pinned program of this name.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
@@ -152,7 +158,8 @@ impl Pins {
         }
         if self.in_pod() {
             // Mounted, it cannot go itself.
-            return ["links", "progs", "maps"].iter().try_for_each(|name| remove_tree(&self.dir.join(name)));
+            ["links", "progs", "maps"].iter().try_for_each(|name| remove_tree(&self.dir.join(name)))?;
+            return unlink(&self.alive());
         }
         remove_tree(&self.dir)
     }
