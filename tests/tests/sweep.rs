@@ -121,7 +121,8 @@ fn pins_of_a_pod_that_is_gone_are_swept_and_those_of_a_living_one_are_not() -> R
     if skip(NEEDS) {
         return Ok(());
     }
-    for attach in ["tcx", "clsact"] {
+    // By links, where the kernel has them.
+    for attach in ["auto", "clsact"] {
         let node = Node::start()?;
         let lab = || Lab::build(LabConfig::default());
         let (gone, living, next) = (lab()?, lab()?, lab()?);
@@ -129,6 +130,7 @@ fn pins_of_a_pod_that_is_gone_are_swept_and_those_of_a_living_one_are_not() -> R
         node.abandon(&living, "living", attach)?;
         let (left, kept) = (node.pins("gone"), node.pins("living"));
         ensure!(left == kept && left.iter().any(|name| name == "progs/egw_out"), "{attach}: {left:?}");
+        ensure!(attach == "auto" || !left.iter().any(|name| name.starts_with("links/")), "{attach}: {left:?}");
         end(gone, &next.gateway.ns)?;
 
         // One that is refused changes nothing.
