@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::{Error, Result};
 
+use self::parts::Folders;
 use crate::{
     agent, image,
     setup::{self, Scope, Tools},
@@ -20,23 +21,44 @@ use crate::{
 
 /// Where everything is that a cluster is made of.
 pub(crate) struct Parts {
-    programs: PathBuf,
+    folders: Folders,
     images: PathBuf,
 }
 
 impl Parts {
     /// Tells the crate in tests/ where they are.
     pub(crate) fn tell<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.env("EGRESS_CLUSTER_PARTS", &self.programs).env("EGRESS_CLUSTER_IMAGES", &self.images)
+        command.envs(self.variables())
     }
+
+    fn variables(&self) -> [(&'static str, &PathBuf); 3] {
+        [
+            ("EGRESS_CLUSTER_PARTS", &self.folders.programs),
+            ("EGRESS_CLUSTER_DEBIAN", &self.folders.debian),
+            ("EGRESS_CLUSTER_IMAGES", &self.images),
+        ]
+    }
+}
+
+/// Says what of it would have to be brought, and how; returns whether anything.
+pub(crate) fn report() -> Result<bool> {
+    Folders::find().map(|folders| folders.report())
+}
+
+/// The same for who sets up: `setup` does not bring it.
+pub(crate) fn report_apart() -> Result<()> {
+    if report()? {
+        sh::say("`cargo xtask cluster parts` brings these; test and demo --kubernetes do it by themselves");
+    }
+    Ok(())
 }
 
 /// Brings programs and builds images.
 pub(crate) fn bring(workspace: &Workspace, tools: &Tools) -> Result<Parts> {
-    let programs = parts::bring(workspace)?;
+    let folders = parts::bring(workspace)?;
     image::agent(workspace, tools, image::NAME)?;
     image::pod(workspace)?;
-    Ok(Parts { programs, images: image::folder(workspace) })
+    Ok(Parts { folders, images: image::folder(workspace) })
 }
 
 /// Does what the arguments say; what starts no cluster brings nothing either.
@@ -52,10 +74,10 @@ pub(crate) fn run(workspace: &Workspace, args: &[String]) -> Result<ExitCode> {
         }
         bring(workspace, &tools)?
     } else {
-        Parts { programs: parts::folder()?, images: image::folder(workspace) }
+        Parts { folders: Folders::find()?, images: image::folder(workspace) }
     };
     if only_parts {
-        println!("{}\n{}", parts.programs.display(), parts.images.display());
+        println!("{}", parts.variables().map(|(name, folder)| format!("{name}={}", folder.display())).join(" "));
         return Ok(ExitCode::SUCCESS);
     }
     let mut cargo = workspace.cargo();

@@ -20,6 +20,7 @@ const RELEASE: &str = "bookworm";
 const SECURITY: &str = "bookworm-security";
 
 /// Which packages there are to choose from.
+#[derive(Clone, Copy)]
 pub(crate) struct Source {
     /// At the mirror of the release.
     suites: &'static str,
@@ -49,6 +50,7 @@ const FLAVOUR: &str = "-cloud-amd64";
 /// Our folder for all of it.
 pub(crate) struct Debian {
     cache: PathBuf,
+    source: Source,
     options: Vec<String>,
 }
 
@@ -87,7 +89,7 @@ impl Debian {
             fs::write(&status, "")?;
             options.push(set("Dir::State::status", &status.display().to_string()));
         }
-        let debian = Self { cache, options: options.concat() };
+        let debian = Self { cache, source: *source, options: options.concat() };
         let stamp = apt.join("updated");
         let age = fs::metadata(&stamp)
             .and_then(|file| file.modified())
@@ -137,12 +139,15 @@ impl Debian {
 
     /// A package with what it needs: the folder that they were unpacked to.
     pub(crate) fn package(&self, name: &str) -> Result<PathBuf> {
-        self.packages(name, &[name])
+        self.fetched(self.cache.join(name), &[name])
     }
 
-    /// Packages with what they need, in one tree. Its folder `packages` lists the files of each.
-    pub(crate) fn packages(&self, tree: &str, names: &[&str]) -> Result<PathBuf> {
-        let tree = self.cache.join(tree);
+    /// Packages with what they need, in one tree, which lies at [`tree`]. Its folder `packages` lists the files of each.
+    pub(crate) fn packages(&self, name: &str, names: &[&str]) -> Result<PathBuf> {
+        self.fetched(tree(&self.cache, &self.source, name, names), names)
+    }
+
+    fn fetched(&self, tree: PathBuf, names: &[&str]) -> Result<PathBuf> {
         if !tree.is_dir() {
             self.unpack(&tree, |folder| {
                 let mut apt = self.apt("apt-get");
@@ -175,6 +180,17 @@ impl Debian {
         fs::remove_dir_all(&work).with_context(|| format!("removing {}", work.display()))?;
         result
     }
+}
+
+/// Where a tree of packages lies below a cache, once it is complete: another list of packages has another tree, so that whoever uses
+/// the old one keeps it.
+pub(crate) fn tree(cache: &Path, source: &Source, name: &str, names: &[&str]) -> PathBuf {
+    // FNV-1a: a number that stays the same with every compiler.
+    let words = [source.suites, source.security].into_iter().chain(names.iter().copied());
+    let bytes = words.flat_map(|word| word.bytes().chain([b'\n']));
+    let key =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    cache.join(format!("{name}-{key:016x}"))
 }
 
 /// Our suites at the mirrors that this machine's apt uses.
@@ -242,6 +258,16 @@ mod tests {
         let lines = "deb http://other/apt nodistro main\ndeb [signed-by=/k] http://m/debian bookworm main\n";
         assert_eq!(mirror(lines, RELEASE).as_deref(), Some("http://m/debian"));
         assert_eq!(mirror(lines, SECURITY), None);
+    }
+
+    #[test]
+    fn another_list_of_packages_is_another_tree() {
+        let of = |source: &Source, names: &[&str]| tree(Path::new("/cache"), source, "root", names);
+        let known = of(&TREES, &["iproute2"]);
+        assert!(known.to_string_lossy().starts_with("/cache/root-"), "{known:?}");
+        assert_eq!(known, of(&TREES, &["iproute2"]));
+        let others = [of(&TREES, &["iproute2", "mount"]), of(&TREES, &["iproute", "2"]), of(&KERNELS, &["iproute2"])];
+        assert!(!others.contains(&known) && others[0] != others[1]);
     }
 
     #[test]

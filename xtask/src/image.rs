@@ -16,6 +16,10 @@ use crate::{
     workspace::Workspace,
 };
 
+/// The program of the image.
+pub(crate) const AGENT: &str = "egress-agent";
+/// That of the lab's own Pods.
+const POD: &str = "egress-test-pod";
 /// What the image is called if nobody says otherwise.
 pub(crate) const NAME: &str = concat!("localhost/egress-agent:", env!("CARGO_PKG_VERSION"));
 /// Programs without libraries are built for it: the host's own, so that only they are linked in another way.
@@ -28,10 +32,20 @@ pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
     workspace.target.join("images")
 }
 
+/// Where a program without libraries lies once it is built.
+pub(crate) fn path(workspace: &Workspace, program: &str) -> PathBuf {
+    workspace.target.join(TARGET).join("release").join(program)
+}
+
+/// The agent without libraries, with the object in it.
+pub(crate) fn program(workspace: &Workspace, tools: &Tools) -> Result<PathBuf> {
+    object::build(workspace, tools, &[])?;
+    without_libraries(workspace, AGENT)
+}
+
 /// The image of the agent: its archive.
 pub(crate) fn agent(workspace: &Workspace, tools: &Tools, name: &str) -> Result<PathBuf> {
-    object::build(workspace, tools, &[])?;
-    let program = without_libraries(workspace, "egress-agent", "egress-agent")?;
+    let program = program(workspace, tools)?;
     let tree = sh::step("packages of the image", || {
         let debian = Debian::open(setup::cache()?.join("image"), &TREES)?;
         debian.packages("root", &PACKAGES)
@@ -55,7 +69,7 @@ pub(crate) fn agent(workspace: &Workspace, tools: &Tools, name: &str) -> Result<
 
 /// The image of the cluster lab's own Pods.
 pub(crate) fn pod(workspace: &Workspace) -> Result<PathBuf> {
-    let program = without_libraries(workspace, "egress-test-pod", "egress-test-pod")?;
+    let program = without_libraries(workspace, POD)?;
     let archive = folder(workspace).join("pod.tar");
     fs::create_dir_all(folder(workspace)).with_context(|| format!("creating {}", folder(workspace).display()))?;
     write(workspace, &archive, |writer| {
@@ -64,15 +78,16 @@ pub(crate) fn pod(workspace: &Workspace) -> Result<PathBuf> {
     Ok(archive)
 }
 
-fn without_libraries(workspace: &Workspace, package: &str, program: &str) -> Result<PathBuf> {
+/// A crate's program of its name.
+fn without_libraries(workspace: &Workspace, program: &str) -> Result<PathBuf> {
     let built = sh::step(&format!("build {program} without libraries"), || {
         let mut cargo = workspace.cargo();
         // For this target only: what runs while building stays as it is.
         cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
-        sh::run(cargo.args(["build", "--release", "--target", TARGET, "--package", package, "--bin", program]))
+        sh::run(cargo.args(["build", "--release", "--target", TARGET, "--package", program, "--bin", program]))
     });
     built.0?;
-    Ok(workspace.target.join(TARGET).join("release").join(program))
+    Ok(path(workspace, program))
 }
 
 fn write(workspace: &Workspace, archive: &Path, arguments: impl FnOnce(&mut Command)) -> Result<()> {

@@ -32,7 +32,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Bring what build, tests and demo need, after saying what is missing
+    /// Bring what build, tests and demo need, after saying what is missing; what clusters are made of is only named
     Setup {
         /// Only say what is missing; exit code 1 if something is
         #[arg(long)]
@@ -52,11 +52,11 @@ enum Task {
     },
     /// Build target/next/egress-agent, whose maps have another layout, for the test of an upgrade
     BuildNext,
-    /// Set up, check format and size, lint, test; the last line is `N passed, N failed, N skipped`
+    /// Set up, check format and size, lint, test, also on a cluster; the last line is `N passed, N failed, N skipped`
     Test {
         /// Run only the tests whose name contains this
         filter: Option<String>,
-        /// Leave out fuzzing, the release build and the root tests
+        /// Leave out fuzzing, the release build, the root tests and the tests on a cluster
         #[arg(long)]
         quick: bool,
     },
@@ -131,8 +131,11 @@ fn main() -> ExitCode {
 fn run(task: Task) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match task {
-        Task::Setup { check: true } => return setup::check(),
-        Task::Setup { check: false } => {
+        Task::Setup { check } => {
+            cluster::report_apart()?;
+            if check {
+                return setup::check();
+            }
             setup::bring(setup::Scope::Everything)?;
         }
         Task::BuildEbpf { features } => {

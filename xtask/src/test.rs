@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{agent, cluster, fuzz, next, object, setup, setup::Scope, sh, tally::Tally, workspace::Workspace};
+use crate::{agent, cluster, fuzz, image, next, object, setup, setup::Scope, sh, tally::Tally, workspace::Workspace};
 
 /// Tests that may say `SKIP:`; one more or less is a failure, so that skips cannot hide.
 const EXPECTED_SKIPS: u64 = 0;
@@ -17,10 +17,6 @@ const EXPECTED_SKIPS: u64 = 0;
 const MOST_LINES: usize = 500;
 /// Members that compile for the host; egress-ebpf has its own lint.
 const HOST_MEMBERS: &[&str] = &["egress-common", "egress-agent", "xtask", "egress-tests", "egress-test-pod"];
-
-/// Modules of tests/tests/kubernetes.rs. What a cluster is made of takes a quarter of an hour to build: only who names one of them
-/// waits for that.
-const ON_A_CLUSTER: &[&str] = &["api", "cluster", "gateway_pods"];
 
 /// The steps so far.
 #[derive(Default)]
@@ -60,7 +56,12 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, quick: bool) -> E
 
 fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool) -> Result<()> {
     let scope = if quick { Scope::NoFuzzing } else { Scope::Everything };
-    let tools = run.step("set up", |_| setup::bring(scope))?;
+    let tools = run.step("set up", |_| {
+        if !quick && filter.is_none() {
+            cluster::report()?;
+        }
+        setup::bring(scope)
+    })?;
     let fuzz = workspace.fuzz().join("Cargo.toml");
     run.step("format", |_| {
         sh::run(workspace.cargo().args(["fmt", "--all", "--check"]))?;
@@ -87,15 +88,18 @@ fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool
         return Ok(());
     }
     run.step("fuzz", |tally| fuzz::test(workspace, &tools, filter, tally))?;
-    run.step("build", |_| agent::build(workspace, &tools, &[]))?;
+    // What people get from the image; linked in the usual way, all of it would be built twice.
+    run.step("build", |_| image::program(workspace, &tools))?;
     run.step("build another layout", |_| next::build(workspace, &tools))?;
     run.step("root tests", |tally| {
         let mut cargo = workspace.cargo();
         cargo.args(["test", "--no-fail-fast", "--package", "egress-tests", "--lib", "--bins", "--test", "root", "--"]);
         cargo.args(["--test-threads=4", "--show-output"]).args(filter);
-        tests(agent::for_lab(&mut cargo, workspace), tally)
+        tests(of_the_image(&mut cargo, workspace), tally)
     })?;
-    if !filter.is_some_and(|filter| ON_A_CLUSTER.iter().any(|module| filter.contains(module))) {
+    if let Some(filter) = filter
+        && !are_on_a_cluster(workspace, filter)?
+    {
         return Ok(());
     }
     let parts = run.step("parts of the cluster", |_| cluster::bring(workspace, &tools))?;
@@ -104,8 +108,20 @@ fn steps(run: &mut Run, workspace: &Workspace, filter: Option<&str>, quick: bool
         let mut cargo = workspace.cargo();
         cargo.args(["test", "--no-fail-fast", "--package", "egress-tests", "--test", "kubernetes", "--"]);
         cargo.args(["--test-threads=1", "--show-output"]).args(filter);
-        tests(parts.tell(agent::for_lab(&mut cargo, workspace)), tally)
+        tests(parts.tell(of_the_image(&mut cargo, workspace)), tally)
     })
+}
+
+/// The lab's programs, the agent being the image's.
+fn of_the_image<'a>(command: &'a mut Command, workspace: &Workspace) -> &'a mut Command {
+    agent::for_lab(command, workspace).env("EGRESS_AGENT", image::path(workspace, image::AGENT))
+}
+
+/// Whether the filter names tests that need a cluster, whose parts take minutes to build.
+fn are_on_a_cluster(workspace: &Workspace, filter: &str) -> Result<bool> {
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--package", "egress-tests", "--test", "kubernetes", "--", "--list", filter]);
+    Ok(sh::output(&mut cargo)?.lines().any(|line| line.ends_with(": test")))
 }
 
 fn tests(command: &mut Command, tally: &mut Tally) -> Result<()> {

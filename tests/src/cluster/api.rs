@@ -45,7 +45,7 @@ impl ApiServer {
         server.certificates()?;
         let urls = [client, peer].map(|port| format!("http://127.0.0.1:{port}"));
         let data = server.folder.join("etcd");
-        let mut etcd = Command::new(server.parts.program("debian/usr/bin/etcd"));
+        let mut etcd = Command::new(server.parts.etcd());
         etcd.arg("--data-dir").arg(&data).args(["--unsafe-no-fsync", "--log-level=error"]);
         etcd.arg(format!("--listen-client-urls={}", urls[0])).arg(format!("--advertise-client-urls={}", urls[0]));
         etcd.arg(format!("--listen-peer-urls={0}", urls[1]));
@@ -82,7 +82,7 @@ impl ApiServer {
         });
         fs::write(self.folder.join("audit.json"), policy.to_string()).context("write the audit policy")?;
         let file = |flag: &str, name: &str| format!("--{flag}={}", self.folder.join(name).display());
-        let mut command = Command::new(self.parts.program("kubernetes/kube-apiserver"));
+        let mut command = Command::new(self.parts.apiserver());
         command.args([
             &format!("--etcd-servers={etcd}"),
             &format!("--secure-port={}", self.port),
