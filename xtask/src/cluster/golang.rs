@@ -48,7 +48,7 @@ pub(crate) const KUBERNETES: Programs = Programs {
 pub(crate) const CONTAINERD: Programs = Programs {
     name: "containerd",
     version: "v2.2.4",
-    cost: "about a minute of two CPUs",
+    cost: "one to two minutes of two CPUs",
     module: "github.com/containerd/containerd/v2",
     programs: &["containerd", "containerd-shim-runc-v2", "ctr"],
     variables: &[("github.com/containerd/containerd/v2/version.Version", "v2.2.4")],
