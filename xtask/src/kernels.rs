@@ -211,7 +211,7 @@ fn cell(outcome: &Outcome, name: &str) -> (String, Option<String>) {
     let Some(section) = outcome.sections.get(name) else {
         return ("-".to_owned(), Some(format!("{name} did not end")));
     };
-    let tally = section.tally;
+    let tally = &section.tally;
     let wanted = SECTIONS.iter().find(|it| it.0 == name).map_or(1, |it| it.1.len() as u64);
     if name == "load" {
         return if section.good {

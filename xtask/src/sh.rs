@@ -1,12 +1,14 @@
 //! Running commands: each is shown, its output streams, and steps tell their wall time.
 
 use std::{
+    collections::VecDeque,
     env,
     ffi::OsString,
     fmt::Display,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Read},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -38,12 +40,19 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs the command, hands each line of its stdout to `line` and passes it on at once.
+/// Lines of a failed command's stderr that its error repeats.
+const LAST_WORDS: usize = 20;
+
+/// Runs the command, hands each line of its stdout to `line` and passes it on at once. If it fails, the error ends with the last
+/// of its stderr.
 pub(crate) fn stream(command: &mut Command, mut line: impl FnMut(&str)) -> Result<()> {
     let shown = show(command);
     say(format!("    $ {shown}"));
-    let mut child = command.stdout(Stdio::piped()).spawn().with_context(|| format!("starting `{shown}`"))?;
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("starting `{shown}`"))?;
     let stdout = child.stdout.take().context("no pipe to the child's stdout")?;
+    let stderr = child.stderr.take().context("no pipe to the child's stderr")?;
+    let complaints = thread::spawn(move || last_words(stderr));
     for bytes in BufReader::new(stdout).split(b'\n') {
         let bytes = bytes.with_context(|| format!("reading the output of `{shown}`"))?;
         let text = String::from_utf8_lossy(&bytes);
@@ -51,10 +60,25 @@ pub(crate) fn stream(command: &mut Command, mut line: impl FnMut(&str)) -> Resul
         line(&text);
     }
     let status = child.wait().with_context(|| format!("waiting for `{shown}`"))?;
+    let last_words = complaints.join().ok().context("passing on its stderr")?;
     if !status.success() {
-        bail!("`{}` failed: {status}", brief(command));
+        bail!("`{}` failed: {status}{last_words}", brief(command));
     }
     Ok(())
+}
+
+/// Passes all lines on to our stderr; the last ones, each on a line of its own.
+fn last_words(stderr: impl Read) -> String {
+    let mut last = VecDeque::new();
+    for bytes in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        say(&text);
+        if last.len() == LAST_WORDS {
+            last.pop_front();
+        }
+        last.push_back(format!("\n    {text}"));
+    }
+    last.into_iter().collect()
 }
 
 /// What a command says on stdout, without showing it.
@@ -139,10 +163,11 @@ mod tests {
     #[test]
     fn a_stream_is_seen_line_by_line_and_its_failure_too() {
         let mut seen = Vec::new();
-        let result =
-            stream(Command::new("sh").args(["-c", "echo one; printf two; exit 3"]), |l| seen.push(l.to_owned()));
+        let says = "seq 30 >&2; echo one; printf two; exit 3";
+        let result = stream(Command::new("sh").args(["-c", says]), |l| seen.push(l.to_owned()));
         assert_eq!(seen, ["one", "two"]);
-        assert!(result.unwrap_err().to_string().contains("exit status: 3"));
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("exit status: 3\n    11\n") && error.ends_with("\n    30"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Counts over all test binaries of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Tests that ran and held.
     pub(crate) passed: u64,
@@ -14,7 +14,12 @@ pub(crate) struct Tally {
     place: Place,
     /// `SKIP:` of the binary that is printing: libtest will count these tests as passed.
     pending: u64,
+    /// What the tests that failed said, as far as people read.
+    said: Vec<String>,
 }
+
+/// Lines of failed tests that are said again.
+const MOST_SAID: usize = 100;
 
 /// Where in libtest's output a line stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +34,11 @@ enum Place {
 }
 
 impl Tally {
+    /// What failed tests said: a log shows it hundreds of lines before its end.
+    pub(crate) fn said(&self) -> &[String] {
+        &self.said
+    }
+
     /// Takes one line of output.
     pub(crate) fn line(&mut self, line: &str) {
         if let Some(counts) = line.strip_prefix("test result: ") {
@@ -45,6 +55,9 @@ impl Tally {
             }
         } else if line.starts_with("SKIP: ") {
             self.skip();
+        }
+        if self.place == Place::Failures && self.said.len() < MOST_SAID {
+            self.said.push(line.to_owned());
         }
     }
 
@@ -154,6 +167,15 @@ failures:
 
 test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
         assert_eq!(of(output), "1 passed, 1 failed, 0 skipped");
+        let mut tally = Tally::default();
+        output.lines().for_each(|line| tally.line(line));
+        let said = tally.said().join("\n");
+        assert!(
+            said.starts_with("failures:\n\n---- a stdout ----\n") && said.ends_with("failures:\n    a\n"),
+            "{said}"
+        );
+        (0..2 * MOST_SAID).for_each(|_| output.lines().for_each(|line| tally.line(line)));
+        assert_eq!(tally.said().len(), MOST_SAID);
     }
 
     #[test]

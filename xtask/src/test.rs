@@ -47,6 +47,9 @@ pub(crate) fn run(workspace: &Workspace, filter: Option<&str>, quick: bool) -> E
         sh::say(format!("    {:>9}  {name}", sh::seconds(*took)));
     }
     let verdict = result.and_then(|()| verdict(&run.tally, EXPECTED_SKIPS));
+    for line in run.tally.said() {
+        sh::say(format!("    {line}").trim_end());
+    }
     if let Err(error) = &verdict {
         sh::say(format!("error: {error:#}"));
     }

@@ -18,7 +18,7 @@ pub(crate) struct Outcome {
 }
 
 /// One section: the load, or a run of the test binary.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Section {
     /// What libtest counted; nothing for the load.
     pub(crate) tally: Tally,
