@@ -19,6 +19,7 @@ mod tests;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -69,10 +70,22 @@ pub struct Lab {
     folder: LabFolder,
 }
 
+/// What goes from veth to veth waits in a queue of its CPU, 1,000 packets by default. A busy machine fills it, and what is lost there
+/// no gateway lost.
+fn roomy_queues() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Err(error) = cleanup::Setting::raise_for_good("/proc/sys/net/core/netdev_max_backlog", 10_000) {
+            eprintln!("{error:#}");
+        }
+    });
+}
+
 impl Lab {
     /// Builds it; takes some tens of milliseconds.
     pub fn build(config: LabConfig) -> Result<Self> {
         cleanup::prepare()?;
+        roomy_queues();
         let mut seen = HashSet::from(["node", "gw", "router", "server", "far", "overlay", "external"]);
         for client in &config.clients {
             ensure!(client.name.len() < 16, "client name {} is longer than an interface name", client.name);

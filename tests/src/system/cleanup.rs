@@ -80,13 +80,25 @@ impl Setting {
         prepare()?;
         let old = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
         let number: u64 = old.trim().parse().with_context(|| format!("{path}: {old:?}"))?;
-        let path = PathBuf::from(path);
-        locked(&SETTINGS).insert(path.clone(), old);
-        let setting = Self(path);
+        let setting = Self(PathBuf::from(path));
+        // What is high enough may be somebody else's to put back.
         if number < least {
-            fs::write(&setting.0, least.to_string()).with_context(|| format!("raise {}", setting.0.display()))?;
+            locked(&SETTINGS).insert(setting.0.clone(), old);
+            fs::write(path, least.to_string()).with_context(|| format!("raise {path}"))?;
         }
         Ok(setting)
+    }
+
+    /// The same until the process ends.
+    pub fn raise_for_good(path: &str, least: u64) -> Result<()> {
+        at_exit(put_back);
+        Self::raise(path, least).map(std::mem::forget)
+    }
+}
+
+fn put_back() {
+    for (path, old) in std::mem::take(&mut *locked(&SETTINGS)) {
+        let _ = fs::write(path, old);
     }
 }
 
@@ -128,9 +140,7 @@ pub fn at_exit(work: AtExit) {
 fn remove_everything() {
     let work = std::mem::take(&mut *locked(&AT_SIGNAL));
     work.into_iter().for_each(|work| work());
-    for (path, old) in std::mem::take(&mut *locked(&SETTINGS)) {
-        let _ = fs::write(path, old);
-    }
+    put_back();
     let paths: Vec<_> = locked(&PATHS).iter().cloned().collect();
     for path in paths {
         remove(&path);
