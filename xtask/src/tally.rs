@@ -14,8 +14,9 @@ pub(crate) struct Tally {
     place: Place,
     /// `SKIP:` of the binary that is printing: libtest will count these tests as passed.
     pending: u64,
-    /// What the tests that failed said, as far as people read.
+    /// What the tests that failed said, as far as people read: without backtraces.
     said: Vec<String>,
+    in_backtrace: bool,
 }
 
 /// Lines of failed tests that are said again.
@@ -56,7 +57,12 @@ impl Tally {
         } else if line.starts_with("SKIP: ") {
             self.skip();
         }
-        if self.place == Place::Failures && self.said.len() < MOST_SAID {
+        if line.starts_with("---- ") || line == "failures:" {
+            self.in_backtrace = false;
+        } else if line == "Stack backtrace:" || line == "stack backtrace:" {
+            self.in_backtrace = true;
+        }
+        if self.place == Place::Failures && !self.in_backtrace && self.said.len() < MOST_SAID {
             self.said.push(line.to_owned());
         }
     }
@@ -161,6 +167,9 @@ failures:
 ---- a stdout ----
 SKIP: half of it
 thread 'a' panicked
+stack backtrace:
+   0: a
+             at ./a.rs:1:1
 
 failures:
     a
@@ -171,7 +180,7 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         output.lines().for_each(|line| tally.line(line));
         let said = tally.said().join("\n");
         assert!(
-            said.starts_with("failures:\n\n---- a stdout ----\n") && said.ends_with("failures:\n    a\n"),
+            said.starts_with("failures:\n\n---- a stdout ----\n") && said.ends_with("panicked\nfailures:\n    a\n"),
             "{said}"
         );
         (0..2 * MOST_SAID).for_each(|_| output.lines().for_each(|line| tally.line(line)));
