@@ -1,6 +1,6 @@
 //! Packets that arrive as XDP frames: sent into the far end of eth0's cable, taken by the gateway's own receive loop.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::Plan;
 use super::limits::Attached;
@@ -8,6 +8,7 @@ use super::packets::{SMALL, flows, turn_to};
 use super::peers::{Bed, End, Peer, labs, network};
 use super::series::{Goal, Measure, State, Unit};
 use crate::Family;
+use crate::gateway::Agent;
 use crate::generator::{Cpu, Generator};
 use crate::lab::names::{EXTERNAL_PORT, INTERNAL_PORT};
 
@@ -47,12 +48,24 @@ pub(super) fn established(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
     for _ in 0..ROUNDS * plan.rounds {
         for (bed, load) in beds.iter().zip(&loads) {
             let end = if bed.peer == Peer::XdpFloor { End::Arrival } else { End::Outside };
+            let before = if bed.peer == Peer::Ours { by_xdp(bed)? } else { 0 };
             measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, end)?);
+            if bed.peer == Peer::Ours {
+                let by_xdp = by_xdp(bed)? - before;
+                ensure!(by_xdp > u64::from(plan.turn) / 100 * 99, "only {by_xdp} of {} packets went by XDP", plan.turn);
+            }
         }
     }
     ensure!(!measure.series.is_empty(), "no numbers");
     into.push(measure);
     Ok(())
+}
+
+/// Packets that ours did not hand to TC, which would be measured instead.
+fn by_xdp(bed: &Bed<'_>) -> Result<u64> {
+    let stats = Agent::query(bed.lab, "stats")?;
+    let count = stats.pointer("/gateways/0/counters/xdp_packets").and_then(serde_json::Value::as_u64);
+    count.with_context(|| format!("no xdp_packets: {stats}"))
 }
 
 /// What the agent said about the mode.

@@ -65,7 +65,7 @@ impl Plan {
         only: None,
         flows: 4 << 20,
         table: 1 << 20,
-        bytes: 1 << 30,
+        bytes: 1 << 29,
         runs: 1 << 15,
         watch: Duration::from_secs(20),
     };
@@ -77,7 +77,7 @@ impl Plan {
         only: None,
         flows: 4 << 20,
         table: 1 << 20,
-        bytes: 1 << 29,
+        bytes: 1 << 28,
         runs: 1 << 15,
         watch: Duration::from_secs(10),
     };

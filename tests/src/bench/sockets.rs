@@ -16,6 +16,8 @@ use crate::traffic::{Call, bulk};
 
 const PORT: u16 = 7300;
 const CONNECTIONS: u32 = 2000;
+/// Of each round: where four streams and the receiver share few cores, one transfer says little.
+const TRANSFERS: usize = 3;
 
 /// Connect, one byte there and one back, close; one after the other.
 pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
@@ -25,13 +27,20 @@ pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>
     }
     let goal = Goal { against: Some(Peer::Iptables), must: 0.80, aim: 0.70, at_most: true };
     let mut measure = Measure::new(name, Unit::Microseconds, Some(goal));
-    for _ in 0..plan.rounds {
-        for bed in beds.iter().filter(|bed| bed.peer.is_gateway()) {
+    for round in 0..plan.rounds {
+        for bed in gateways(beds, round) {
             measure.add(bed.peer, one_by_one(bed)?);
         }
     }
     into.push(measure);
     Ok(())
+}
+
+/// The gateways; another one begins in each round.
+fn gateways<'a, 'lab>(beds: &'a [Bed<'lab>], round: usize) -> impl Iterator<Item = &'a Bed<'lab>> {
+    let all: Vec<_> = beds.iter().filter(|bed| bed.peer.is_gateway()).collect();
+    let count = all.len();
+    all.into_iter().cycle().skip(round % count.max(1)).take(count)
 }
 
 fn one_by_one(bed: &Bed<'_>) -> Result<f64> {
@@ -72,8 +81,8 @@ pub(super) fn bulk(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Re
         }
         let goal = Goal { against: Some(Peer::Iptables), must: 0.97, aim: 1.05, at_most: false };
         let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
-        for _ in 0..plan.rounds {
-            for bed in beds.iter().filter(|bed| bed.peer.is_gateway()) {
+        for round in 0..TRANSFERS * plan.rounds {
+            for bed in gateways(beds, round) {
                 let (rate, segment) = transfer(bed, streams, plan.bytes)?;
                 measure.add(bed.peer, rate);
                 measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));

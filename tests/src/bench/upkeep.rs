@@ -28,32 +28,36 @@ const ENOUGH_ROWS: u32 = 100_000;
 
 /// All of it.
 pub(super) fn upkeep(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
-    let names = ["memory per", "the agent's CPU with flows that live", "the agent's CPU to end flows"];
-    if !names.iter().any(|name| plan.wants(name)) {
+    let agents =
+        ["the agent's CPU with flows that live", "the agent's CPU to end flows"].iter().any(|it| plan.wants(it));
+    let memories = [("IPv4", '6'), ("IPv6", '4')].map(|(family, other)| (memory_of(plan, family), other));
+    let memories: Vec<_> = memories.into_iter().filter(|(name, _)| plan.wants(name)).collect();
+    if !agents && memories.is_empty() {
         return Ok(());
     }
     let lab = Lab::build(network()?)?;
     let bed = Bed::start(Peer::Ours, &lab, plan.table, UNLIMITED)?;
-    if plan.wants(names[0]) {
-        into.extend(memory(plan, &bed)?);
-    }
-    if plan.wants(names[1]) || plan.wants(names[2]) {
+    into.extend(memory(plan, &bed, &memories)?);
+    if agents {
         into.extend(agent(plan, &bed).with_context(|| bed.log().unwrap_or_default())?);
     }
     Ok(())
 }
 
-/// What the kernel accounts for our maps, by flow that there is room for.
-fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
+fn memory_of(plan: &Plan, family: &str) -> String {
+    format!("memory per {family} flow, all maps, room for {} flows", plan.table)
+}
+
+/// What the kernel accounts for our maps, by flow that there is room for. Measures by name, with how the maps that do not count end.
+fn memory(plan: &Plan, bed: &Bed<'_>, wanted: &[(String, char)]) -> Result<Vec<Measure>> {
     let maps = maps(bed)?;
     let mut measures = Vec::new();
-    for (family, other) in [("IPv4", '6'), ("IPv6", '4')] {
+    for (name, other) in wanted {
+        let v4 = *other == '6';
         let goal = Goal { against: None, must: 248.0, aim: 232.0, at_most: true };
-        let goal = (family == "IPv4").then_some(goal);
-        let name = format!("memory per {family} flow, all maps, room for {} flows", plan.table);
-        let mut measure = Measure::new(&name, Unit::Bytes, goal);
+        let mut measure = Measure::new(name, Unit::Bytes, v4.then_some(goal));
         let (mut all, mut tables, mut others) = (0, 0, Vec::new());
-        for (name, bytes) in maps.iter().filter(|(name, _)| !name.ends_with(other)) {
+        for (name, bytes) in maps.iter().filter(|(name, _)| !name.ends_with(*other)) {
             all += bytes;
             if name.starts_with("FLOWS") {
                 tables += bytes;
@@ -67,7 +71,7 @@ fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
         others.sort_unstable();
         let largest: Vec<_> = others.iter().rev().take(6).map(|(bytes, name)| format!("{name} {bytes}")).collect();
         measure.notes.push(format!("of those: {}", largest.join(", ")));
-        if family == "IPv4" {
+        if v4 {
             measure.notes.push(slab());
             if plan.table >= ENOUGH_ROWS {
                 measure.add(Peer::Iptables, conntrack(plan)?);
