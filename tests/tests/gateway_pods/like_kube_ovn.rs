@@ -1,8 +1,10 @@
 //! Cases of Kube-OVN's own end-to-end suite that need no policies of OVN.
 
 use anyhow::{Context, Result, ensure};
-use egress_tests::cluster::output;
-use serde_json::Value;
+use egress_tests::cluster::example::{Clients, NETWORKS, SELECTED};
+use egress_tests::cluster::steer::Steering;
+use egress_tests::cluster::{Cluster, output};
+use serde_json::{Value, json};
 
 use super::site::Site;
 use crate::{shared, skip_cluster};
@@ -84,6 +86,66 @@ fn a_pool_of_another_subnet_is_refused() -> Result<()> {
     })();
     output(cluster.kubectl().args(["delete", "ippool", "elsewhere"]))?;
     result
+}
+
+/// Two pools, deleted again.
+struct Pools<'a>(&'a Cluster);
+
+impl<'a> Pools<'a> {
+    fn of(cluster: &'a Cluster, inside: &[&str], outside: &[&str]) -> Result<Self> {
+        let pools = Self(cluster);
+        for (name, subnet, ips) in [("inside", "ovn-default", inside), ("outside", "underlay-ext", outside)] {
+            let pool = json!({
+                "apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": name}, "spec": {"subnet": subnet, "ips": ips},
+            });
+            cluster.apply(&pool.to_string())?;
+        }
+        Ok(pools)
+    }
+}
+
+impl Drop for Pools<'_> {
+    fn drop(&mut self) {
+        let gone = output(self.0.kubectl().args(["delete", "ippool", "inside", "outside", "--ignore-not-found"]));
+        if let Err(error) = gone {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
+#[test]
+fn gateways_have_the_addresses_of_their_pools_and_no_others() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let shared = shared()?;
+    let cluster = shared.cluster()?;
+    let bare = Site::bare(cluster)?;
+    let _pools = Pools::of(
+        cluster,
+        &["10.16.0.200", "10.16.0.201", "fd00:10:16::200..fd00:10:16::201"],
+        &["172.17.0.60..172.17.0.61", "fd00:172:17::60", "fd00:172:17::61"],
+    )?;
+    drop(bare);
+    let more = "replicas: 2, internalIPPool: inside, externalIPPool: outside, selectors: \
+        [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ns1}}}, {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ns2}}, \
+        podSelector: {matchLabels: {app: myapp}}}]";
+    let site = Site::with(cluster, &manifest(more), KEY)?;
+    let clients = Clients::start(cluster)?;
+    site.gateway()?.wait_until_complete(2)?;
+    let status = &site.gateway()?.object()?["status"];
+    let sorted = |field: &str| {
+        let mut texts = status[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect::<Vec<_>>();
+        texts.sort_unstable();
+        texts
+    };
+    ensure!(sorted("internalIPs") == ["10.16.0.200,fd00:10:16::200", "10.16.0.201,fd00:10:16::201"], "{status}");
+    let outside = ["172.17.0.60", "172.17.0.61"];
+    let both = outside.map(|v4| format!("{v4},{}", v4.replace("172.17.0.", "fd00:172:17::")));
+    ensure!(sorted("externalIPs") == both, "{status}");
+    let steering = Steering::of(site.gateway()?, &SELECTED, &NETWORKS)?;
+    ensure!(steering.by_ready_pods()?.len() == 4, "not steered to both in both families");
+    clients.leave_by(&outside).map(drop)
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::address::Addresses;
 use super::annotations::{OVN, attachments, key, value};
 use super::listing::{Kind, Listing};
 use super::nb::Northbound;
-use super::objects::{DEFAULT_SUBNET, PodWish, Subnet, Vpc, machine_of};
+use super::objects::{DEFAULT_SUBNET, PodWish, Pools, Subnet, Vpc, choices, machine_of};
 use super::plan::{ServedPod, World, rows, vpc_status};
 use crate::cluster::layout::mac_of;
 
@@ -189,7 +189,8 @@ impl Controller {
         let new: Vec<_> =
             self.wishes.values().filter(|wish| !self.world.pods.contains_key(&wish.uid)).cloned().collect();
         for wish in new {
-            match self.serve(&wish) {
+            let served = self.pools(&wish).await.and_then(|pools| self.serve(&wish, &pools));
+            match served {
                 Ok(annotations) => self.unwritten.push((wish, annotations)),
                 Err(error) => {
                     self.addresses.release(&wish.uid);
@@ -234,8 +235,21 @@ impl Controller {
         Ok(())
     }
 
+    /// The IPPools that a Pod names, as they are now.
+    async fn pools(&self, wish: &PodWish) -> Result<Pools> {
+        let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("kubeovn.io", "v1", "IPPool"), "ippools");
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let mut pools = Pools::new();
+        for name in wish.pools() {
+            let of = || format!("{}/{}: IPPool {name}", wish.namespace, wish.name);
+            let pool = api.get(name).await.with_context(of)?;
+            pools.insert(name.to_owned(), choices(&pool.data["spec"]["ips"]).with_context(of)?);
+        }
+        Ok(pools)
+    }
+
     /// Addresses for a Pod: its annotations.
-    fn serve(&mut self, wish: &PodWish) -> Result<BTreeMap<String, String>> {
+    fn serve(&mut self, wish: &PodWish, pools: &Pools) -> Result<BTreeMap<String, String>> {
         let name = format!("{}/{}", wish.namespace, wish.name);
         let subnets = &self.world.subnets;
         let named = value(&wish.annotations, OVN, "logical_switch").map(ToOwned::to_owned);
@@ -244,7 +258,7 @@ impl Controller {
         let subnet = subnets.get(&subnet).with_context(|| format!("{name}: no Subnet {subnet}"))?.clone();
         anyhow::ensure!(self.world.nodes.contains_key(&wish.node), "{name}: Node {} is not known yet", wish.node);
         let mut annotations = BTreeMap::new();
-        let addresses = self.give(wish, OVN, &subnet, &mut annotations)?;
+        let addresses = self.give(wish, pools, OVN, &subnet, &mut annotations)?;
         for attachment in attachments(&wish.annotations, &wish.namespace)? {
             let provider = format!("{}.{}", attachment.name, attachment.namespace);
             let both = [provider.clone(), format!("{provider}.ovn")];
@@ -254,7 +268,7 @@ impl Controller {
             };
             // A network that no Subnet serves is its plugin's own business.
             if let Some(serving) = serving.clone().find(wanted).cloned() {
-                self.give(wish, &serving.provider.clone(), &serving, &mut annotations)?;
+                self.give(wish, pools, &serving.provider.clone(), &serving, &mut annotations)?;
             }
         }
         let v4 = addresses.iter().find_map(|it| if let std::net::IpAddr::V4(v4) = it { Some(*v4) } else { None });
@@ -276,11 +290,12 @@ impl Controller {
     fn give(
         &mut self,
         wish: &PodWish,
+        pools: &Pools,
         provider: &str,
         subnet: &Subnet,
         into: &mut BTreeMap<String, String>,
     ) -> Result<Vec<std::net::IpAddr>> {
-        let taken = self.addresses.take(subnet, &wish.uid, &wish.wanted(provider));
+        let taken = self.addresses.take(subnet, &wish.uid, &wish.wanted(provider, pools));
         let taken = taken.with_context(|| {
             format!("{}/{}: no address is free in Subnet {}", wish.namespace, wish.name, subnet.name)
         })?;
@@ -361,7 +376,7 @@ mod tests {
             list(&mut controller, Kind::Vpc, Vec::new());
             assert!(controller.listing.is_complete());
             for wish in controller.wishes.values().cloned().collect::<Vec<_>>() {
-                controller.serve(&wish)?;
+                controller.serve(&wish, &Pools::new())?;
             }
             let address = |controller: &Controller, uid: &str| controller.world.pods[uid].addresses[0].to_string();
             assert_eq!(address(&controller, "b"), "10.16.0.3");
@@ -376,7 +391,7 @@ mod tests {
             controller.take(Kind::Node, Event::Apply(node("node1", "10.99.0.11")));
             list(&mut controller, Kind::Pod, vec![pod("a"), pod("c")]);
             let wish = controller.wishes["c"].clone();
-            controller.serve(&wish)?;
+            controller.serve(&wish, &Pools::new())?;
             // b's address is free again, but rests.
             for (uid, wanted) in [("c", "10.16.0.4"), ("a", "10.16.0.2")] {
                 assert_eq!(address(&controller, uid), wanted);

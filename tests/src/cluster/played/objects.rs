@@ -1,5 +1,6 @@
 //! What is read of Vpcs, Subnets, Nodes and Pods.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
@@ -108,6 +109,39 @@ pub(super) fn machine_of(node: &Node) -> Option<Machine> {
     Machine::all().into_iter().find(|machine| machine.management().0 == address)
 }
 
+/// What IPPools offer, by name: a choice has an address of each family.
+pub(super) type Pools = BTreeMap<String, Vec<Vec<IpAddr>>>;
+
+/// The choices that the `spec.ips` of an IPPool leave: addresses, ranges (`a..b`) and CIDRs.
+pub(super) fn choices(ips: &Value) -> Result<Vec<Vec<IpAddr>>> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let all = ips.as_array().into_iter().flatten().filter_map(Value::as_str);
+    for text in all.flat_map(list) {
+        let addresses: Vec<IpAddr> = match (text.split_once(".."), text.contains('/')) {
+            (Some((first, last)), _) => match (first.parse()?, last.parse()?) {
+                (IpAddr::V4(first), IpAddr::V4(last)) => {
+                    (u32::from(first)..=u32::from(last)).map(|it| IpAddr::V4(it.into())).take(MOST).collect()
+                }
+                (IpAddr::V6(first), IpAddr::V6(last)) => {
+                    (u128::from(first)..=u128::from(last)).map(|it| IpAddr::V6(it.into())).take(MOST).collect()
+                }
+                _ => anyhow::bail!("{text}: two families"),
+            },
+            (None, true) => text.parse::<IpNet>()?.hosts().take(MOST).collect(),
+            (None, false) => vec![text.parse()?],
+        };
+        addresses.into_iter().for_each(|it| if it.is_ipv4() { v4.push(it) } else { v6.push(it) });
+    }
+    let one = |list: &[IpAddr]| list.iter().map(|it| vec![*it]).collect();
+    Ok(match (v4.as_slice(), v6.as_slice()) {
+        ([], only) | (only, []) => one(only),
+        (v4, v6) => v4.iter().zip(v6).map(|(v4, v6)| vec![*v4, *v6]).collect(),
+    })
+}
+
+/// Addresses of one line that are looked at.
+const MOST: usize = 1024;
+
 /// What a Pod asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct PodWish {
@@ -140,13 +174,23 @@ impl PodWish {
         format!("{}.{}", self.name, self.namespace)
     }
 
-    /// The addresses it wants of a provider, in order of preference: one that it has, else those of `ip_pool`.
-    pub(super) fn wanted(&self, provider: &str) -> Vec<Vec<IpAddr>> {
+    /// The IPPools that it names.
+    pub(super) fn pools(&self) -> impl Iterator<Item = &str> {
+        let named = self.annotations.iter().filter(|(key, _)| key.ends_with("/ip_pool")).map(|(_, value)| value.trim());
+        named.filter(|value| !value.is_empty() && !value.contains([',', ';', '.', ':']))
+    }
+
+    /// The addresses it wants of a provider, in order of preference: one that it has, else those of `ip_pool`, which may be one of
+    /// `pools`.
+    pub(super) fn wanted(&self, provider: &str, pools: &Pools) -> Vec<Vec<IpAddr>> {
         let both = |text: &str| list(text).iter().filter_map(|it| it.parse().ok()).collect::<Vec<IpAddr>>();
         if let Some(fixed) = annotations::value(&self.annotations, provider, "ip_address") {
             return vec![both(fixed)];
         }
         let Some(pool) = annotations::value(&self.annotations, provider, "ip_pool") else { return Vec::new() };
+        if let Some(choices) = pools.get(pool.trim()) {
+            return choices.clone();
+        }
         if pool.contains(';') {
             return pool.split(';').map(both).filter(|it| !it.is_empty()).collect();
         }
@@ -155,5 +199,24 @@ impl PodWish {
             pair @ [a, b] if a.is_ipv4() != b.is_ipv4() => vec![pair.to_vec()],
             single => single.iter().map(|address| vec![*address]).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(ips: &Value) -> Vec<String> {
+        let join = |choice: &Vec<IpAddr>| choice.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        choices(ips).unwrap().iter().map(join).collect()
+    }
+
+    #[test]
+    fn pools_of_one_family_and_of_two() {
+        let v4 = serde_json::json!(["10.16.0.200..10.16.0.201", "10.16.1.0/30", "10.16.0.9"]);
+        assert_eq!(texts(&v4), ["10.16.0.200", "10.16.0.201", "10.16.1.1", "10.16.1.2", "10.16.0.9"]);
+        let both = serde_json::json!(["10.16.0.200", "10.16.0.201", "fd00::200..fd00::201"]);
+        assert_eq!(texts(&both), ["10.16.0.200,fd00::200", "10.16.0.201,fd00::201"]);
+        assert!(choices(&serde_json::json!(["10.16.0.1..fd00::1"])).is_err());
     }
 }
