@@ -19,6 +19,7 @@ use crate::{
     fair::{Fair, admission, number as admitted},
     ledger,
     maps::{Maps, config},
+    shortcut::Shortcuts,
     store::{Now, Table},
 };
 
@@ -26,7 +27,7 @@ use crate::{
 const NONE: u32 = u32::MAX;
 
 /// A family with these functions.
-pub(crate) trait Allocate: Fair {
+pub(crate) trait Allocate: Fair + Shortcuts {
     /// See [`choose`].
     fn choose_apart(src: &Self::Addr, not: Option<u32>) -> Option<u32>;
     /// Notes for which flow the following looks.

@@ -72,3 +72,33 @@ pub(crate) unsafe fn compare_swap(at: *mut u32, old: u32, new: u32) -> bool {
     // SAFETY: as promised by the caller.
     unsafe { atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(at, old, new).1 }
 }
+
+/// [`swap`] of a wide word.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn swap_wide(at: *mut u64, new: u64) -> u64 {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(at, new) }
+}
+
+/// [`compare_swap`] of a wide word.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn compare_swap_wide(at: *mut u64, old: u64, new: u64) -> bool {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(at, old, new).1 }
+}
+
+/// Reads a wide word. A full barrier.
+///
+/// # Safety
+/// As for [`add`].
+#[inline(always)]
+pub(crate) unsafe fn read_wide(at: *mut u64) -> u64 {
+    // SAFETY: as promised by the caller.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(at, 0) }
+}

@@ -8,3 +8,5 @@ pub(crate) const CLAIM: bool = cfg!(feature = "broken-claim");
 pub(crate) const GUARD: bool = cfg!(feature = "broken-guard");
 /// Every next hop is the Subnet's gateway, whatever the routes say.
 pub(crate) const HOP: bool = cfg!(feature = "broken-hop");
+/// XDP goes on finding halves that were removed.
+pub(crate) const SHORTCUT: bool = cfg!(feature = "broken-shortcut");

@@ -26,6 +26,7 @@ mod ledger;
 mod maps;
 mod opaque;
 mod pipeline;
+mod shortcut;
 mod socket;
 mod store;
 

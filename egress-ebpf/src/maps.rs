@@ -16,6 +16,7 @@ use egress_common::{
         hop::{HOPS, Hop},
         order::Carried,
         policy::{MAX_LOCAL, MAX_PODS, MAX_PREFIXES},
+        shortcut::{SHORTCUTS, Shortcut},
         usage::{CELLS, Cell, PACES, Pace},
     },
     nat::claim::Pool,
@@ -77,6 +78,13 @@ pub(crate) static EXHAUSTED4: LruHashMap<FlowKey4, u64, EXHAUSTED> = LruHashMap:
 /// As `EXHAUSTED4`.
 #[btf_map]
 pub(crate) static EXHAUSTED6: LruHashMap<FlowKey6, u64, EXHAUSTED> = LruHashMap::new();
+
+/// Halves of flows that XDP finds by their slot.
+#[btf_map]
+pub(crate) static SHORTCUTS4: Array<Shortcut<V4>, { SHORTCUTS as usize }> = Array::new();
+/// As `SHORTCUTS4`.
+#[btf_map]
+pub(crate) static SHORTCUTS6: Array<Shortcut<V6>, { SHORTCUTS as usize }> = Array::new();
 
 /// Next hops by destination.
 #[btf_map]
@@ -221,6 +229,8 @@ pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
     fn used(at: u32) -> Option<*mut Cell>;
     /// The slot of a destination on this CPU.
     fn hop(addr: &Self::Addr) -> Option<*mut Hop<Self::Addr>>;
+    /// An element of `SHORTCUTS4` or `SHORTCUTS6`.
+    fn shortcut(at: u32) -> Option<*mut Shortcut<Self>>;
     /// `FRAGS4` or `FRAGS6`.
     fn frags() -> &'static LruHashMap<DatagramKey<Self::Addr>, Datagram, DATAGRAMS>;
     /// `EARLY4` or `EARLY6`.
@@ -243,7 +253,7 @@ pub(crate) trait Maps: Pool + Deep + Intact + Quoted {
 
 macro_rules! family {
     ($family:ty, $flows:ident, $no_snat:ident, $selected:ident, $local:ident, $exhausted:ident, $scratch:ident, $wanted:ident,
-     $import:ident, $used:ident, $hops:ident, $frags:ident, $early:ident, $held:ident) => {
+     $import:ident, $used:ident, $hops:ident, $shortcuts:ident, $frags:ident, $early:ident, $held:ident) => {
         impl Maps for $family {
             #[inline(always)]
             fn flows() -> &'static HashMap<FlowKey<Self::Addr>, FlowValue<Self>, FLOWS> {
@@ -297,6 +307,11 @@ macro_rules! family {
             }
 
             #[inline(always)]
+            fn shortcut(at: u32) -> Option<*mut Shortcut<Self>> {
+                $shortcuts.get_ptr_mut(at)
+            }
+
+            #[inline(always)]
             fn frags() -> &'static LruHashMap<DatagramKey<Self::Addr>, Datagram, DATAGRAMS> {
                 &$frags
             }
@@ -315,10 +330,12 @@ macro_rules! family {
 }
 
 family!(
-    V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, WANTED4, IMPORT4, USE4, HOPS4, FRAGS4, EARLY4, HELD4
+    V4, FLOWS4, NO_SNAT4, SELECTED4, LOCAL4, EXHAUSTED4, SCRATCH4, WANTED4, IMPORT4, USE4, HOPS4, SHORTCUTS4, FRAGS4,
+    EARLY4, HELD4
 );
 family!(
-    V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, WANTED6, IMPORT6, USE6, HOPS6, FRAGS6, EARLY6, HELD6
+    V6, FLOWS6, NO_SNAT6, SELECTED6, LOCAL6, EXHAUSTED6, SCRATCH6, WANTED6, IMPORT6, USE6, HOPS6, SHORTCUTS6, FRAGS6,
+    EARLY6, HELD6
 );
 
 /// Cache slot of a destination: cheap, spread over the low bits where neighbouring addresses differ.

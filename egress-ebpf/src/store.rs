@@ -28,6 +28,7 @@ use crate::{
     alloc::Allocate,
     atomic, broken, count, events, ledger,
     maps::{CLOCK, Clock, Maps},
+    shortcut::Shortcuts,
 };
 
 /// `-EEXIST`, from an insert.
@@ -82,24 +83,27 @@ pub(crate) unsafe fn own<K: Copy>(key: *const K) -> Option<K> {
 /// The half that carries the packet in hand.
 #[derive(Clone, Copy)]
 pub(crate) struct Entry<F: Family> {
-    slot: Slot<F>,
+    /// Where its packets are counted.
+    pub(crate) packets: *mut u64,
+    /// Where its bytes are.
+    pub(crate) bytes: *mut u64,
     /// Address and port that the packet gets.
     pub(crate) nat: (F::Addr, u16),
 }
 
-impl<F: Maps> Entry<F> {
+impl<F: Shortcuts> Entry<F> {
     /// The half with this key, if it is alive. Notes that it carries a packet that showed `shown`.
     ///
     /// `last_seen` is swapped (a full barrier) before the word is read again: a remover that did not see the new time has its
     /// `dying` seen here. The mapping is read before that word: a revoked flow's slot may be another's at any time after.
     #[inline(always)]
     pub(crate) fn touch(key: &FlowKey<F::Addr>, shown: u8, now: u32) -> Option<Self> {
-        let slot = Slot::<F>(F::flows().get_ptr_mut(key)?);
+        let slot = Slot::<F>::of(key)?;
         if slot.last_seen() != now {
             // SAFETY: an aligned word of the element.
             unsafe { atomic::swap(&raw mut (*slot.0).last_seen, now) };
         }
-        let nat_addr = slot.nat_addr();
+        let entry = slot.entry();
         let word = slot.word();
         if !word.carries(key.dir) {
             return None;
@@ -113,47 +117,72 @@ impl<F: Maps> Entry<F> {
                     atomic::and(slot.raw(), !reset);
                 }
             }
+            if shown & (seen::FIN | seen::RST) != 0 {
+                F::forget(key);
+            }
         }
-        Some(Self { slot, nat: (nat_addr, word.port) })
+        Some(Self { nat: (entry.nat.0, word.port), ..entry })
     }
+}
 
+impl<F: Family> Entry<F> {
     /// Whether no packet was counted yet.
     #[inline(always)]
     pub(crate) fn fresh(&self) -> bool {
         // SAFETY: an aligned field of the element, volatile because other CPUs change it.
-        unsafe { (&raw const (*self.slot.0).packets).read_volatile() == 0 }
+        unsafe { self.packets.read_volatile() == 0 }
     }
 
     /// Counts a packet.
     #[inline(always)]
     pub(crate) fn count(&self, bytes: u32) {
-        // SAFETY: aligned fields of the element; both are only ever added to.
+        self.add(1, u64::from(bytes));
+    }
+
+    /// Counts packets.
+    #[inline(always)]
+    pub(crate) fn add(&self, packets: u64, bytes: u64) {
+        // SAFETY: aligned fields of the element; both are only ever added to, or taken from by a swap.
         unsafe {
-            atomic::add(&raw mut (*self.slot.0).packets, 1);
-            atomic::add(&raw mut (*self.slot.0).bytes, u64::from(bytes));
+            atomic::add(self.packets, packets);
+            atomic::add(self.bytes, bytes);
         }
     }
 }
 
 /// The place of a half in its map. It may become another half's at any time after the half was removed.
 #[derive(Clone, Copy)]
-struct Slot<F: Family>(*mut FlowValue<F>);
+pub(crate) struct Slot<F: Family>(*mut FlowValue<F>);
 
 impl<F: Maps> Slot<F> {
+    /// That of the half with this key.
     #[inline(always)]
-    fn nat_addr(self) -> F::Addr {
+    pub(crate) fn of(key: &FlowKey<F::Addr>) -> Option<Self> {
+        F::flows().get_ptr_mut(key).map(Self)
+    }
+
+    /// The half as one that carries a packet; its port is yet to be read.
+    #[inline(always)]
+    pub(crate) fn entry(self) -> Entry<F> {
+        let nat = (self.nat_addr(), 0);
+        // SAFETY: only addresses inside the element are computed.
+        unsafe { Entry { packets: &raw mut (*self.0).packets, bytes: &raw mut (*self.0).bytes, nat } }
+    }
+
+    #[inline(always)]
+    pub(crate) fn nat_addr(self) -> F::Addr {
         // SAFETY: the pointer is of a map element, which stays mapped for this run.
         unsafe { (*self.0).nat_addr }
     }
 
     #[inline(always)]
-    fn word(self) -> Word {
+    pub(crate) fn word(self) -> Word {
         // SAFETY: an aligned word of the element; volatile, because other CPUs change it.
         Word::from_raw(unsafe { self.raw().read_volatile() })
     }
 
     #[inline(always)]
-    fn last_seen(self) -> u32 {
+    pub(crate) fn last_seen(self) -> u32 {
         // SAFETY: as for `word`.
         unsafe { (&raw const (*self.0).last_seen).read_volatile() }
     }
@@ -190,7 +219,7 @@ impl<F> Table<F> {
 impl<F: Allocate> FlowStore<F> for Table<F> {
     #[inline(always)]
     fn get(&self, key: &FlowKey<F::Addr>) -> Option<Half<F>> {
-        let slot = Slot::<F>(F::flows().get_ptr_mut(key)?);
+        let slot = Slot::<F>::of(key)?;
         // SAFETY: the pointer is of a map element, which stays mapped for this run.
         let created = unsafe { (*slot.0).created };
         Some(Half { nat_addr: slot.nat_addr(), word: slot.word(), last_seen: slot.last_seen(), created })
@@ -221,14 +250,14 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn swap_word(&mut self, key: &FlowKey<F::Addr>, from: Word, to: Word) -> bool {
-        let Some(slot) = F::flows().get_ptr_mut(key).map(Slot::<F>) else { return false };
+        let Some(slot) = Slot::<F>::of(key) else { return false };
         // SAFETY: an aligned word of the element.
         unsafe { atomic::compare_swap(slot.raw(), from.raw(), to.raw()) }
     }
 
     #[inline(always)]
     fn clear(&mut self, key: &FlowKey<F::Addr>, bits: Word) {
-        if let Some(slot) = F::flows().get_ptr_mut(key).map(Slot::<F>) {
+        if let Some(slot) = Slot::<F>::of(key) {
             // SAFETY: an aligned word of the element.
             unsafe { atomic::and(slot.raw(), !bits.raw()) };
         }
@@ -286,7 +315,10 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn ending(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, why: u8) {
-        // Packets end flows in the depth only.
+        // Packets end flows in the depth only, and such that are closed: these have no shortcut.
+        if !self.deep {
+            F::forget(key);
+        }
         events::note::<F>(key, reply, self.deep);
         if !self.deep {
             ledger::ending::<F>(key, reply, why, false);

@@ -10,7 +10,7 @@ mod errors;
 mod fragments;
 mod generate;
 mod program;
-mod random;
+pub(crate) mod random;
 mod rename;
 mod sctp;
 mod seen;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData};
-use egress_common::abi::{config::Config, layout, usage::Cell};
+use egress_common::abi::{config::Config, flow::OUT, layout, order::HEAD, usage::Cell};
 use egress_tests::gateway::{Agent, AgentOptions};
 use egress_tests::system::Netns;
 use egress_tests::traffic::{Call, PATIENCE, udp};
@@ -157,6 +157,21 @@ pub(crate) fn map(lab: &Lab, name: &str) -> Result<PathBuf> {
 
 fn configs(lab: &Lab) -> Result<Array<MapData, Config>> {
     Ok(Map::Array(MapData::from_pin(map(lab, "CONFIG")?)?).try_into()?)
+}
+
+/// An order to end one flow, as `egress_common::abi::order` wants it.
+pub(crate) fn order(why: u8, pod: (IpAddr, u16), server: (IpAddr, u16), protocol: u8) -> Vec<u8> {
+    let mut bytes = vec![u8::from(pod.0.is_ipv6()), why, 1];
+    bytes.resize(HEAD as usize, 0);
+    for address in [pod.0, server.0] {
+        match address {
+            IpAddr::V4(it) => bytes.extend(it.octets()),
+            IpAddr::V6(it) => bytes.extend(it.octets()),
+        }
+    }
+    bytes.extend([pod.1, server.1].map(u16::to_ne_bytes).as_flattened());
+    bytes.extend([protocol, OUT, 0, 0]);
+    bytes
 }
 
 /// The configuration in use.

@@ -8,17 +8,19 @@ use std::process::Command;
 use anyhow::{Context, Error, Result, ensure};
 use egress_common::abi::config::flags;
 use egress_common::abi::layout::RECORDS;
-use egress_tests::gateway::{Agent, agent_binary, next_agent_binary};
+use egress_tests::gateway::{Agent, AgentOptions, agent_binary, next_agent_binary};
+use egress_tests::lab::RealChecksums;
 use egress_tests::lab::addresses::mac;
 use egress_tests::packet::build::{self, Header};
 use egress_tests::packet::proto;
 use egress_tests::system::process;
 use egress_tests::testrun::{Program, Verdict};
-use egress_tests::{Family, Lab, LabConfig, Need, skip};
+use egress_tests::{Family, Lab, LabConfig, Need, eventually, skip};
 use serde_json::Value;
 
 use crate::load::Load;
-use crate::rig::{CLUSTER, Files, Flow, GATEWAY, NEEDS, change_config, complaints, config, edited, map, pins};
+use crate::rig::{CLUSTER, FOLLOW, Files, Flow, GATEWAY, NEEDS, change_config, complaints, config, edited, map, pins};
+use crate::xdp::{self, sends, share, take_frames};
 
 /// The flows, asked of an agent that knows the layout, without newcomers.
 fn lasting(agent: &Agent<'_>) -> Result<BTreeMap<String, Flow>> {
@@ -31,13 +33,26 @@ fn layouts(lab: &Lab) -> Result<Vec<PathBuf>> {
     fs::read_dir(pins(lab)?.join("maps"))?.map(|entry| Ok(entry?.path())).collect()
 }
 
-/// To another layout and back, by a SIGKILL each, with the rights that a gateway Pod has.
 fn there_and_back(attach: &str, then: &str) -> Result<()> {
     let lab = Lab::build(LabConfig::default())?;
-    let mut agent = Agent::start(&lab, Files::samples(&lab)?.options().with("--attach", attach).as_pod())?;
-    let load = Load::start(&lab, &Family::BOTH)?;
+    let links = if then == "clsact" { 0 } else { 3 };
+    upgrade_twice(&lab, Files::samples(&lab)?.options().with("--attach", attach), then, links, || Ok(()))
+}
+
+/// To another layout and back, by a SIGKILL each, with the rights that a gateway Pod has. `ready` looks at each life of the agent
+/// once it carries.
+fn upgrade_twice(
+    lab: &Lab,
+    options: AgentOptions,
+    then: &str,
+    links: usize,
+    ready: impl Fn() -> Result<()>,
+) -> Result<()> {
+    let mut agent = Agent::start(lab, options.as_pod())?;
+    let load = Load::start(lab, &Family::BOTH)?;
     load.advance()?;
-    let (first, before) = (lasting(&agent)?, layouts(&lab)?);
+    ready()?;
+    let (first, before) = (lasting(&agent)?, layouts(lab)?);
     ensure!(first.len() == 6 && before.len() == 1, "{first:?} {before:?}");
     for binary in [next_agent_binary(), agent_binary()] {
         agent.kill9()?;
@@ -45,7 +60,10 @@ fn there_and_back(attach: &str, then: &str) -> Result<()> {
         ensure!(agent.stderr().contains("took over the flows of another layout"), "{}", agent.stderr());
         ensure!(!agent.stderr().contains("could not"), "{}", agent.stderr());
         load.advance().with_context(|| format!("after {}", binary.display()))?;
-        let (now, maps) = (lasting(&agent)?, layouts(&lab)?);
+        if binary == agent_binary() {
+            ready()?;
+        }
+        let (now, maps) = (lasting(&agent)?, layouts(lab)?);
         ensure!(maps.len() == 1 && (maps == before) == (binary == agent_binary()), "{before:?} {maps:?}");
         for (name, flow) in &first {
             let now = now.get(name).with_context(|| format!("{name} is gone: {now:?}"))?;
@@ -53,10 +71,10 @@ fn there_and_back(attach: &str, then: &str) -> Result<()> {
             ensure!(now.packets.out > flow.packets.out && now.age_seconds >= flow.age_seconds, "{now:?} {flow:?}");
         }
     }
-    let links: Vec<_> = fs::read_dir(pins(&lab)?.join("links"))?.flatten().map(|it| it.file_name()).collect();
-    ensure!(links.len() == if then == "clsact" { 0 } else { 3 }, "{links:?}");
-    ensure!(complaints(&lab)?.is_empty(), "{:?}", complaints(&lab)?);
-    let config = config(&lab)?;
+    let pinned: Vec<_> = fs::read_dir(pins(lab)?.join("links"))?.flatten().map(|it| it.file_name()).collect();
+    ensure!(pinned.len() == links, "{pinned:?}");
+    ensure!(complaints(lab)?.is_empty(), "{:?}", complaints(lab)?);
+    let config = config(lab)?;
     ensure!(config.flags & (flags::HOLD_PORTS | flags::NARROWED) == 0, "{config:?}");
     ensure!((config.port_min, config.port_max) == (1024, 57_343), "{config:?}");
     let sums = load.finish()?;
@@ -91,6 +109,22 @@ fn no_packet_and_no_flow_is_lost_from_filters_to_links() -> Result<()> {
         return Ok(());
     }
     there_and_back("clsact", "auto")
+}
+
+/// What XDP has carried and the old table was not told is not lost either.
+#[test]
+fn no_packet_and_no_flow_is_lost_by_xdp() -> Result<()> {
+    if skip(NEEDS) || skip(&[Need::NextAgent]) {
+        return Ok(());
+    }
+    let lab = Lab::build(LabConfig::default().checksums(RealChecksums::EVERYWHERE))?;
+    take_frames(&lab, true)?;
+    let most_by_xdp = || {
+        sends(&lab, flags::XDP_OUT | flags::XDP_IN)?;
+        let before = share(&lab)?.0;
+        eventually("XDP carries", FOLLOW, || Ok(share(&lab)?.0 > before + 100))
+    };
+    upgrade_twice(&lab, xdp::options(&lab)?.with("--attach", "auto"), "auto", 5, most_by_xdp)
 }
 
 /// The new agent dies once its first program stands behind the old one. Traffic goes on, and the next start ends what it began.

@@ -4,6 +4,7 @@ mod carried;
 mod handed_on;
 mod life;
 mod neighbours;
+mod shortcuts;
 
 use anyhow::{Context, Result};
 use egress_common::verdict::Counter;
@@ -29,18 +30,18 @@ pub(crate) fn options(lab: &Lab) -> Result<AgentOptions> {
 }
 
 /// The node's ends of both cables take frames from XDP, as NICs do, or do not.
-fn take_frames(lab: &Lab, on: bool) -> Result<()> {
+pub(crate) fn take_frames(lab: &Lab, on: bool) -> Result<()> {
     [INTERNAL_PORT, EXTERNAL_PORT].iter().try_for_each(|port| switch_gro(&lab.node, port, on))
 }
 
 /// Waits until XDP may send in these directions: bits of `egress_common::abi::config::flags`.
-fn sends(lab: &Lab, bits: u32) -> Result<()> {
+pub(crate) fn sends(lab: &Lab, bits: u32) -> Result<()> {
     use egress_common::abi::config::flags::{XDP_IN, XDP_OUT};
     eventually("XDP sends where it shall", FOLLOW, || Ok(config(lab)?.flags & (XDP_OUT | XDP_IN) == bits))
 }
 
 /// Packets that went by XDP, and all that were translated.
-fn share(lab: &Lab) -> Result<(u64, u64)> {
+pub(crate) fn share(lab: &Lab) -> Result<(u64, u64)> {
     let all = counter(lab, Counter::OutPackets)? + counter(lab, Counter::InPackets)?;
     Ok((counter(lab, Counter::XdpPackets)?, all))
 }

@@ -52,6 +52,11 @@ const CONTROLS: &[Control] = &[
         tests: &["expiry::each_state_ends_in_its_time"],
     },
     Control {
+        feature: "broken-shortcut",
+        fault: "XDP goes on finding halves that were removed",
+        tests: &["xdp::shortcuts::what_is_cut_is_not_found"],
+    },
+    Control {
         feature: "broken-pair",
         fault: "a flow that ends leaves its reply half behind",
         tests: &["churn::a_table_that_is_too_small_loses_no_half"],

@@ -12,6 +12,7 @@ use egress_common::{
     abi::{
         family::{Family, V4, V6},
         flow::{FlowKey, FlowValue, OUT},
+        shortcut::Shortcut,
     },
     conntrack::state::State,
     packet::{
@@ -23,6 +24,7 @@ use serde::Serialize;
 
 use super::{
     pins::Pins,
+    shortcuts::totals,
     sys::{Batches, open_pin},
 };
 
@@ -72,12 +74,15 @@ pub struct Directions {
 pub trait Readable: Family {
     /// Name of the map.
     const MAP: &'static str;
+    /// Name of the map of shortcuts past it.
+    const SHORTCUTS: &'static str;
     /// The address for people.
     fn ip(addr: Self::Addr) -> IpAddr;
 }
 
 impl Readable for V4 {
     const MAP: &'static str = "FLOWS4";
+    const SHORTCUTS: &'static str = "SHORTCUTS4";
 
     fn ip(addr: [u8; 4]) -> IpAddr {
         Ipv4Addr::from(addr).into()
@@ -86,6 +91,7 @@ impl Readable for V4 {
 
 impl Readable for V6 {
     const MAP: &'static str = "FLOWS6";
+    const SHORTCUTS: &'static str = "SHORTCUTS6";
 
     fn ip(addr: [u8; 16]) -> IpAddr {
         Ipv6Addr::from(addr).into()
@@ -152,6 +158,7 @@ where
     F: Readable,
     FlowKey<F::Addr>: Pod + Hash + Eq,
     FlowValue<F>: Pod,
+    Shortcut<F>: Pod,
 {
     let mut out = Vec::new();
     let mut back = HashMap::new();
@@ -163,6 +170,12 @@ where
             back.insert(*key, *value);
         }
     })?;
+    let totals = totals::<F>(pins)?;
+    for (key, half) in out.iter_mut().map(|(key, half)| (&*key, half)).chain(&mut back) {
+        if let Some((packets, bytes)) = totals.get(key) {
+            (half.packets, half.bytes) = (*packets, *bytes);
+        }
+    }
     Ok(out.into_iter().map(move |(key, out)| (key, out, back.get(&key.reply(out.nat_addr, out.word.port)).copied())))
 }
 
@@ -171,6 +184,7 @@ where
     F: Readable,
     FlowKey<F::Addr>: Pod + Hash + Eq,
     FlowValue<F>: Pod,
+    Shortcut<F>: Pod,
 {
     Ok(pairs::<F>(pins)?.map(|(key, out, back)| flow(&key, &out, back.as_ref(), now)).collect())
 }

@@ -9,6 +9,7 @@ use egress_common::abi::{
     family::{Family, V4, V6},
     flow::{FlowKey, FlowValue},
     order::{Carried, HEAD, MAX_FLOWS, Taken, Wide},
+    shortcut::Shortcut,
 };
 
 use super::{
@@ -44,6 +45,7 @@ where
     F: Readable,
     FlowKey<F::Addr>: Pod + Hash + Eq,
     FlowValue<F>: Pod,
+    Shortcut<F>: Pod,
 {
     let carried = |(key, out, back): Pair<F>| {
         let of = |number: fn(&FlowValue<F>) -> u64| [number(&out), back.as_ref().map_or(0, number)].map(Wide::from);

@@ -24,6 +24,7 @@ pub mod pins;
 pub mod policy;
 pub mod probe;
 pub mod settings;
+pub mod shortcuts;
 pub mod size;
 pub mod stats;
 pub mod sys;

@@ -25,6 +25,7 @@ use super::{
     import::Flows,
     layout::{self, Layout},
     pins::Pins,
+    shortcuts::Totals,
     sys::{self, RawBatches, open_pin},
 };
 
@@ -176,8 +177,59 @@ impl Old {
                 }
             }
         }
+        // After the table: what it is told in between is missed, and found when all is read once more at the end.
+        let untold = self.untold::<F>(&records.0)?;
+        for half in out.iter_mut().chain(back.values_mut()) {
+            let (packets, bytes) = untold.get(&half.key).copied().unwrap_or_default();
+            (half.packets, half.bytes) = (half.packets + packets, half.bytes + bytes);
+        }
         Ok(out.iter().map(|half| half.with(back.get(&half.key.reply(half.nat_addr, half.word.port)))).collect())
     }
+}
+
+impl Old {
+    /// What its shortcuts carried and its table was not told.
+    fn untold<F>(&self, keys: &str) -> Result<HashMap<FlowKey<F::Addr>, Totals>>
+    where
+        F: Readable,
+        F::Addr: Hash,
+    {
+        let record = format!("{} value", F::SHORTCUTS);
+        let mut untold = HashMap::new();
+        // A build before there were any has none.
+        let Some(size) = self.layout.size(&record) else { return Ok(untold) };
+        let (map, info) = self.map(F::SHORTCUTS)?;
+        ensure!(size == info.value_size() as usize, "LAYOUT does not speak of map {}", F::SHORTCUTS);
+        let mut batches = RawBatches::new(map.as_fd(), (info.key_size() as usize, size), BATCH);
+        while let Some(batch) = batches.next_batch().with_context(|| format!("read map {}", F::SHORTCUTS))? {
+            for (_, slot) in batch {
+                let field = |name| self.layout.field(&record, name, slot);
+                let all = field("key").zip(field("packets")).zip(field("bytes"));
+                let read = all.and_then(|((key, packets), bytes)| {
+                    Some((key_of::<F>(&self.layout, keys, key)?, (number(packets), number(bytes))))
+                });
+                let (key, totals) = read.with_context(|| format!("LAYOUT lacks a field of map {}", F::SHORTCUTS))?;
+                if totals.0 != 0 {
+                    untold.insert(key, totals);
+                }
+            }
+        }
+        Ok(untold)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "fields of both layouts have the same meaning and range")]
+fn key_of<F: Readable>(layout: &Layout, keys: &str, key: &[u8]) -> Option<FlowKey<F::Addr>> {
+    let of = |name| layout.field(keys, name, key);
+    Some(FlowKey {
+        saddr: address(of("saddr")?)?,
+        daddr: address(of("daddr")?)?,
+        sport: number(of("sport")?) as u16,
+        dport: number(of("dport")?) as u16,
+        proto: number(of("proto")?) as u8,
+        dir: number(of("dir")?) as u8,
+        zone: of("zone").map_or(0, number) as u16,
+    })
 }
 
 /// One entry.
@@ -195,18 +247,9 @@ struct Half<F: Readable> {
 impl<F: Readable> Half<F> {
     /// None if one of the fields lacks without which there is no flow. Others are as in a flow that begins.
     fn read(layout: &Layout, (keys, values): &(String, String), key: &[u8], value: &[u8]) -> Option<Self> {
-        let of = |name| layout.field(keys, name, key);
         let has = |name| layout.field(values, name, value).map(number);
         Some(Self {
-            key: FlowKey {
-                saddr: address(of("saddr")?)?,
-                daddr: address(of("daddr")?)?,
-                sport: number(of("sport")?) as u16,
-                dport: number(of("dport")?) as u16,
-                proto: number(of("proto")?) as u8,
-                dir: number(of("dir")?) as u8,
-                zone: of("zone").map_or(0, number) as u16,
-            },
+            key: key_of::<F>(layout, keys, key)?,
             nat_addr: address(layout.field(values, "nat_addr", value)?)?,
             word: Word {
                 port: has("word.port")? as u16,

@@ -4,7 +4,7 @@
 use std::{
     ffi::CString,
     io,
-    mem::{size_of, zeroed},
+    mem::{MaybeUninit, size_of, zeroed},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::ffi::OsStrExt,
@@ -250,9 +250,9 @@ fn create(kind: u32, name: [u8; 16], value: usize, entries: usize) -> io::Result
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd).map_err(io::Error::other)?) })
 }
 
-fn element(map: BorrowedFd<'_>, index: &u32, value: u64) -> Attr {
+fn element<K>(map: BorrowedFd<'_>, key: &K, value: u64) -> Attr {
     let mut attr = attr();
-    let key = std::ptr::from_ref(index) as u64;
+    let key = std::ptr::from_ref(key) as u64;
     attr.element = ElementAttr { map_fd: map.as_raw_fd().unsigned_abs(), pad: 0, key, value, flags: 0 };
     attr
 }
@@ -262,12 +262,23 @@ pub fn lookup(map: BorrowedFd<'_>, index: u32, value: &mut [u8]) -> io::Result<(
     bpf(BPF_MAP_LOOKUP_ELEM, &mut element(map, &index, value.as_mut_ptr() as u64)).map(|_| ())
 }
 
+/// Reads an entry, if there is one. K and V must be the map's types.
+pub fn read<K: aya::Pod, V: aya::Pod>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = MaybeUninit::<V>::uninit();
+    match bpf(BPF_MAP_LOOKUP_ELEM, &mut element(map, key, value.as_mut_ptr() as u64)) {
+        // SAFETY: the kernel wrote a whole value.
+        Ok(_) => Ok(Some(unsafe { value.assume_init() })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Writes an entry of an array; `value` must have the size of the map's values.
 pub fn update(map: BorrowedFd<'_>, index: u32, value: &[u8]) -> io::Result<()> {
     bpf(BPF_MAP_UPDATE_ELEM, &mut element(map, &index, value.as_ptr() as u64)).map(|_| ())
 }
 
-/// Walks a hash map in batches of up to `size` entries. A bucket is read at once and entries never change theirs, so an entry that
+/// Walks a map in batches of up to `size` entries. A bucket is read at once and entries never change theirs, so an entry that
 /// stays is seen exactly once a round, however long it takes; one that comes or goes meanwhile may be seen or not.
 pub struct Batches<K, V> {
     map: OwnedFd,

@@ -46,7 +46,7 @@ pub struct Tables {
 }
 
 /// Names of all maps of the object that are pinned.
-pub const PINNED: [&str; 26] = [
+pub const PINNED: [&str; 28] = [
     "FLOWS4",
     "FLOWS6",
     "CONFIG",
@@ -61,6 +61,8 @@ pub const PINNED: [&str; 26] = [
     "EXHAUSTED6",
     "HOPS4",
     "HOPS6",
+    "SHORTCUTS4",
+    "SHORTCUTS6",
     "FRAGS4",
     "FRAGS6",
     "EARLY4",

@@ -8,6 +8,7 @@ use super::{
     flow::{FlowKey4, FlowKey6, FlowValue},
     fragment::{Datagram, DatagramKey, Held},
     hop::Hop,
+    shortcut::{SHORTCUTS, Shortcut},
 };
 
 /// Raised by hand when a field changes its meaning but not its place.
@@ -46,6 +47,9 @@ pub const fn hash() -> u64 {
         super::fragment::DATAGRAMS,
         super::fragment::WAITING,
         super::fragment::HELD,
+        SHORTCUTS as usize,
+        size_of::<Shortcut<V4>>(),
+        size_of::<Shortcut<V6>>(),
         super::usage::CELLS,
         size_of::<super::usage::Cell>(),
         size_of::<super::usage::Pace>(),
@@ -102,7 +106,7 @@ macro_rules! record {
 }
 
 /// What lies where in the maps that the next build reads: it is pinned beside them as text (`LAYOUT`), one line a field.
-pub const RECORDS: [Record; 5] = [
+pub const RECORDS: [Record; 7] = [
     record!("FLOWS4 key", FlowKey4, [saddr, daddr, sport, dport, proto, dir, zone]),
     record!(
         "FLOWS4 value",
@@ -115,6 +119,8 @@ pub const RECORDS: [Record; 5] = [
         FlowValue<V6>,
         [nat_addr, word.port, word.seen, word.state, last_seen, created, packets, bytes]
     ),
+    record!("SHORTCUTS4 value", Shortcut<V4>, [key, packets, bytes]),
+    record!("SHORTCUTS6 value", Shortcut<V6>, [key, packets, bytes]),
     record!(
         "CONFIG value",
         Config,

@@ -12,6 +12,7 @@ pub mod hop;
 pub mod layout;
 pub mod order;
 pub mod policy;
+pub mod shortcut;
 pub mod usage;
 
 #[cfg(feature = "user")]

@@ -7,6 +7,7 @@ use super::{
     event::Event,
     family::{V4, V6},
     flow::{FlowKey, FlowValue},
+    shortcut::Shortcut,
     usage::{Cell, Pace},
 };
 use crate::verdict::{Counters, Drops};
@@ -19,6 +20,10 @@ unsafe impl Pod for FlowKey<[u8; 16]> {}
 unsafe impl Pod for FlowValue<V4> {}
 // SAFETY: as above.
 unsafe impl Pod for FlowValue<V6> {}
+// SAFETY: as above.
+unsafe impl Pod for Shortcut<V4> {}
+// SAFETY: as above.
+unsafe impl Pod for Shortcut<V6> {}
 // SAFETY: as above.
 unsafe impl Pod for Config {}
 // SAFETY: as above.

@@ -94,7 +94,7 @@ pub(crate) fn any<F: Stack>(skb: Skb, end: End) -> i32 {
 }
 
 #[inline(always)]
-const fn dir(end: End) -> u8 {
+pub(super) const fn dir(end: End) -> u8 {
     match end {
         End::Source => OUT,
         End::Destination => IN,

@@ -6,7 +6,7 @@ use egress_common::{
     abi::{
         config::{Config, Mac, flags as modes, forward},
         family::{V4, V6},
-        flow::seen,
+        flow::{WideKey, seen},
         hop::flags,
     },
     delivery::{Way, way},
@@ -22,7 +22,7 @@ use egress_common::{
 
 use super::{
     Stack,
-    carry::{Header, entry, translation},
+    carry::{Header, dir, translation},
 };
 use crate::{
     count,
@@ -30,7 +30,8 @@ use crate::{
     deliver::macs,
     fib::{self, Leg, known},
     maps::config,
-    store::Now,
+    shortcut::{Found, find},
+    store::{Entry, Now},
 };
 
 /// `egw_xdp_out` and `egw_xdp_in`.
@@ -88,7 +89,16 @@ fn of<F: Stack, const PROTO: u8>(mut frame: Frame, config: &Config, end: End) ->
         return None;
     }
     let now = Now::glance(config);
-    let entry = entry(packet, end, now)?;
+    let key = WideKey::new(&packet.key(dir(end)));
+    let entry = match find::<F>(&key, packet.seen, now.s) {
+        Found::Half(entry) => entry,
+        Found::Taken => Entry::touch(&key, packet.seen, now.s)?,
+        Found::Learn => {
+            let entry = Entry::touch(&key, packet.seen, now.s)?;
+            F::learn(&key, now.s);
+            entry
+        }
+    };
     let dst = if matches!(end, End::Source) { &packet.dst } else { &entry.nat.0 };
     let hop = known::<F>(dst, leg.iif, now)?;
     let facts = fib::facts(hop, now);

@@ -2,14 +2,14 @@
 
 /// A random sequence that its seed tells.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub(super) const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) const fn next(&mut self) -> u64 {
+    pub(crate) const fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,34 +18,34 @@ impl Random {
     }
 
     /// Less than `limit`, which is not 0.
-    pub(super) const fn below(&mut self, limit: usize) -> usize {
+    pub(crate) const fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 
     /// From `low` to `high`, both included.
-    pub(super) const fn between(&mut self, low: usize, high: usize) -> usize {
+    pub(crate) const fn between(&mut self, low: usize, high: usize) -> usize {
         low + self.below(high - low + 1)
     }
 
     /// True `percent` times of a hundred.
-    pub(super) const fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) const fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
     /// One of them.
-    pub(super) const fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(crate) const fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
 
-    pub(super) const fn word(&mut self) -> u16 {
+    pub(crate) const fn word(&mut self) -> u16 {
         self.next() as u16
     }
 
-    pub(super) const fn byte(&mut self) -> u8 {
+    pub(crate) const fn byte(&mut self) -> u8 {
         self.next() as u8
     }
 
-    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.byte()).collect()
     }
 }

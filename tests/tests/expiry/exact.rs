@@ -11,14 +11,13 @@ use egress_common::abi::config::Timeouts;
 use egress_common::abi::event::why;
 use egress_common::abi::family::{self, Address, V4, V6};
 use egress_common::abi::flow::{FlowKey, FlowValue, IN, OUT};
-use egress_common::abi::order;
 use egress_tests::gateway::Agent;
 use egress_tests::packet::{build, proto, transport};
 use egress_tests::testrun::{Program, Verdict};
 use egress_tests::{Family, Lab, LabConfig, eventually, skip};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::rig::{FOLLOW, Files, GATEWAY, NEEDS, change_config, config, map, pins};
+use crate::rig::{FOLLOW, Files, GATEWAY, NEEDS, change_config, config, map, order, pins};
 use crate::talk::Way;
 use crate::wire::{header, icmp};
 
@@ -193,7 +192,7 @@ impl Gateway<'_> {
         let reply = key.reply(value.nat_addr, value.word.port);
         ensure!(reply.dir == IN && table.get(&key, 0)?.word.port == egress.1, "{name}: another port");
         let last = table.get(&key, 0)?.last_seen.max(table.get(&reply, 0)?.last_seen);
-        Ok(Flow { name, order: order(pod, server, row.protocol), last, timeout: row.timeout })
+        Ok(Flow { name, order: order(why::IDLE, pod, server, row.protocol), last, timeout: row.timeout })
     }
 
     /// Sets the datapath's clock to the beginning of this second and runs `expire` on the flow; whether that ended.
@@ -204,21 +203,6 @@ impl Gateway<'_> {
         change_config(self.lab, |config| config.clock_offset_ns = wanted.wrapping_sub(now))?;
         Ok(self.expire.run(&flow.order)?.verdict == Verdict::Other(1))
     }
-}
-
-/// As `egress_common::abi::order` wants it.
-fn order(pod: Side, server: Side, protocol: u8) -> Vec<u8> {
-    let mut bytes = vec![u8::from(pod.0.is_ipv6()), why::IDLE, 1];
-    bytes.resize(order::HEAD as usize, 0);
-    for address in [pod.0, server.0] {
-        match address {
-            IpAddr::V4(it) => bytes.extend(it.octets()),
-            IpAddr::V6(it) => bytes.extend(it.octets()),
-        }
-    }
-    bytes.extend([pod.1, server.1].map(u16::to_ne_bytes).as_flattened());
-    bytes.extend([protocol, OUT, 0, 0]);
-    bytes
 }
 
 /// The flows are older than the profile: an edit holds for what runs, too.

@@ -24,15 +24,25 @@ use crate::rig::{NEEDS, pins};
 use crate::talk::Way;
 use crate::wire::{header, icmp};
 
-type End = (IpAddr, u16);
+pub(super) type End = (IpAddr, u16);
 
 /// The four programs, on one CPU: next hops are known to each CPU by itself.
-struct Bench<'lab> {
-    tc: [Program<'lab>; 2],
-    xdp: [XdpProgram; 2],
+pub(super) struct Bench<'lab> {
+    pub(super) tc: [Program<'lab>; 2],
+    pub(super) xdp: [XdpProgram; 2],
 }
 
-impl Bench<'_> {
+impl<'lab> Bench<'lab> {
+    /// Of the lab's gateway.
+    pub(super) fn open(lab: &'lab Lab) -> Result<Self> {
+        let progs = pins(lab)?.join("progs");
+        let tc = |name: &str, interface| Program::open(&lab.gateway.ns, &progs.join(name), interface);
+        Ok(Self {
+            tc: [tc("egw_out", "eth0")?, tc("egw_in", "net1")?],
+            xdp: [XdpProgram::open(&progs.join("egw_xdp_out"))?, XdpProgram::open(&progs.join("egw_xdp_in"))?],
+        })
+    }
+
     /// What TC makes of a packet.
     fn tc(&self, way: Way, packet: &[u8]) -> Result<Vec<u8>> {
         let ran = self.tc[way as usize].here_once(&way.frame(packet))?;
@@ -84,16 +94,16 @@ fn stay_on_one_cpu() -> Result<()> {
 }
 
 /// The source under which a packet left.
-fn egress(frame: &[u8]) -> Result<End> {
+pub(super) fn egress(frame: &[u8]) -> Result<End> {
     let ip = parse_ip(&frame[14..]).context("no IP")?;
     Ok((ip.source, ip.ports().context("no ports")?.0))
 }
 
-fn tcp(from: End, to: End, flags: u8, data: &[u8]) -> Vec<u8> {
+pub(super) fn tcp(from: End, to: End, flags: u8, data: &[u8]) -> Vec<u8> {
     header(from.0, to.0, proto::TCP).packet(&build::tcp(from, to, (1, 2), flags, data))
 }
 
-fn udp(from: End, to: End, data: &[u8]) -> Vec<u8> {
+pub(super) fn udp(from: End, to: End, data: &[u8]) -> Vec<u8> {
     crate::wire::udp(from, to, data)
 }
 
@@ -172,11 +182,8 @@ fn odd(family: Family, way: Way, from: End, to: End, from_far: IpAddr) -> Vec<(&
     all
 }
 
-#[test]
-fn what_xdp_carries_and_what_not() -> Result<()> {
-    if skip(NEEDS) {
-        return Ok(());
-    }
+/// Runs `work` beside an agent that uses XDP, with its programs, on one CPU; not where XDP sends nothing.
+pub(super) fn with_bench(work: impl Fn(&Lab, &Bench<'_>) -> Result<()> + Send + Sync) -> Result<()> {
     let lab = Lab::build(LabConfig::default())?;
     take_frames(&lab, true)?;
     let agent = Agent::start(&lab, options(&lab)?.with("--forward", "peer"))?;
@@ -187,16 +194,21 @@ fn what_xdp_carries_and_what_not() -> Result<()> {
         return Ok(());
     }
     sends(&lab, XDP_OUT | XDP_IN)?;
-    let progs = pins(&lab)?.join("progs");
-    let tc = |name: &str, interface| Program::open(&lab.gateway.ns, &progs.join(name), interface);
-    let bench = Bench {
-        tc: [tc("egw_out", "eth0")?, tc("egw_in", "net1")?],
-        xdp: [XdpProgram::open(&progs.join("egw_xdp_out"))?, XdpProgram::open(&progs.join("egw_xdp_in"))?],
-    };
+    let bench = Bench::open(&lab)?;
     lab.gateway.ns.run(|| {
         stay_on_one_cpu()?;
-        Family::BOTH.into_iter().try_for_each(|family| of(&lab, &bench, family).with_context(|| format!("{family:?}")))
+        work(&lab, &bench)
     })?
+}
+
+#[test]
+fn what_xdp_carries_and_what_not() -> Result<()> {
+    if skip(NEEDS) {
+        return Ok(());
+    }
+    with_bench(|lab, bench| {
+        Family::BOTH.into_iter().try_for_each(|family| of(lab, bench, family).with_context(|| format!("{family:?}")))
+    })
 }
 
 fn of(lab: &Lab, bench: &Bench<'_>, family: Family) -> Result<()> {

@@ -1,0 +1,174 @@
+//! Shortcuts: where XDP finds the halves of flows that carried packets in this second without asking the flow table, whose hash is
+//! half of what a packet costs there.
+//!
+//! A half has one slot, and a slot one half. It is learned from the flow table and believed until the second ends, so that the
+//! table is told once a second when each direction last carried a packet, as ever. What it carries meanwhile is counted in the
+//! slot and added to the table's half when the slot is learned again, forgotten or settled.
+//!
+//! Its `seal` is a number that changes with it: who changes it makes the turn odd first, by compare-and-swap, so that there is one
+//! at a time; who reads it looks at the seal before and after. Who learns looks at the table again after the slot can be found,
+//! who removes a half forgets the slot after the half is marked: one of the two notices the other.
+
+use super::{
+    family::{Address, Family, V4, V6},
+    flow::FlowKey,
+};
+
+/// Slots of each family.
+pub const SHORTCUTS: u32 = 16_384;
+
+/// Seconds after which a slot may become another half's: a packet that found the half has been counted by then.
+pub const IDLE: u32 = 2;
+
+/// One slot. 48 bytes for IPv4, 88 for IPv6.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug)]
+pub struct Shortcut<F: Family> {
+    /// See [`Seal`].
+    pub seal: u64,
+    /// Key of the half.
+    pub key: FlowKey<F::Addr>,
+    /// As in [`super::flow::FlowValue`].
+    pub nat_addr: F::Addr,
+    /// See [`super::flow::Word::port`].
+    pub port: u16,
+    /// See [`super::flow::Word::seen`].
+    pub seen: u8,
+    /// Explicit padding.
+    pub zero: u8,
+    /// Explicit padding.
+    pub pad: F::Pad,
+    /// Packets since the table's half was last told.
+    pub packets: u64,
+    /// IP bytes, likewise.
+    pub bytes: u64,
+}
+
+/// What [`Shortcut::seal`] says: the second in which the slot was learned (low half; 0: it is not to be believed) and how often it
+/// was changed (high half; odd: it is being changed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seal(pub u64);
+
+#[expect(clippy::cast_possible_truncation, reason = "two halves")]
+impl Seal {
+    /// Whether the slot holds at `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn holds(self, now: u32) -> bool {
+        self.0 as u32 == now
+    }
+
+    /// Whether the slot may be changed; by its own half, or by another one at `now`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn free(self, own: bool, now: u32) -> bool {
+        self.0 >> 32 & 1 == 0 && (own || now.wrapping_sub(self.0 as u32) >= IDLE)
+    }
+
+    /// While it is being changed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn open(self) -> Self {
+        Self(((self.0 >> 32 | 1) & 0xffff_ffff) << 32)
+    }
+
+    /// Once it was changed, after [`Self::open`]; `second` 0: it holds no more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn closed(self, second: u32) -> Self {
+        Self((((self.0 >> 32) + 1) & 0xffff_ffff) << 32 | second as u64)
+    }
+}
+
+/// The slot of a half. Whoever finds halves that share one makes them slow, no more.
+#[inline(always)]
+#[must_use]
+pub fn slot<A: Address>(key: &FlowKey<A>) -> u32 {
+    let (src, dst) = (key.saddr.lanes(), key.daddr.lanes());
+    let ports = u64::from(key.sport) | u64::from(key.dport) << 16;
+    let rest = u64::from(key.proto) | u64::from(key.dir) << 8;
+    let ends = if size_of::<A>() == 4 { src.0 | dst.0 << 32 } else { mix(src.0 ^ src.1) ^ dst.0 ^ dst.1 };
+    (mix(mix(ends) ^ (ports | rest << 32)) >> 40) as u32 & (SHORTCUTS - 1)
+}
+
+/// A multiplication by an odd number whose bits are spread (the golden ratio's), upper half folded into the lower.
+#[inline(always)]
+const fn mix(word: u64) -> u64 {
+    let product = word.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    product ^ product >> 32
+}
+
+const _: () = {
+    assert!(size_of::<Shortcut<V4>>() == 48 && size_of::<Shortcut<V6>>() == 88);
+    assert!(core::mem::offset_of!(Shortcut<V4>, packets) == 32 && core::mem::offset_of!(Shortcut<V6>, packets) == 72);
+    assert!(SHORTCUTS.is_power_of_two());
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::abi::flow::{IN, OUT};
+
+    const NEW: Seal = Seal(0);
+
+    #[test]
+    fn believed_in_its_second() {
+        let seal = NEW.open().closed(7);
+        assert_eq!([6, 7, 8].map(|now| seal.holds(now)), [false, true, false]);
+        assert!(!seal.open().holds(7), "being changed");
+        assert!(!seal.open().closed(0).holds(7), "forgotten");
+    }
+
+    #[test]
+    fn changed_by_one_at_a_time() {
+        let seal = NEW.open().closed(7);
+        assert!(seal.free(true, 7) && !seal.open().free(true, 7) && !seal.open().free(false, 99));
+        assert_eq!([7, 8, 9].map(|now| seal.free(false, now)), [false, false, true], "another half waits");
+        assert!(NEW.free(false, 2));
+    }
+
+    /// Who read it before a change never takes it for unchanged, also where the turns begin anew.
+    #[test]
+    fn every_change_shows() {
+        let last = Seal(0xffff_fffe << 32 | 7);
+        let seals = [last, last.open(), last.open().closed(7), last.open().closed(7).open()];
+        assert_eq!(HashSet::from(seals.map(|seal| seal.0)).len(), seals.len());
+        assert!(seals[2].holds(7) && seals[2].free(true, 7));
+    }
+
+    /// A thousand halves of one Pod, or of one destination, have slots of their own but for chance: less than one in ten shares.
+    #[test]
+    fn halves_are_spread() {
+        let four = |n: u16, dir| FlowKey {
+            saddr: [10, 0, 0, 9],
+            daddr: [1, 1, 1, 1],
+            sport: n,
+            dport: 443,
+            proto: 6,
+            dir,
+            zone: 0,
+        };
+        let six = |n: u16| {
+            let mut saddr = [0xfd; 16];
+            saddr[14..].copy_from_slice(&n.to_be_bytes());
+            FlowKey { saddr, daddr: [0x20; 16], sport: 5000, dport: 53, proto: 17, dir: OUT, zone: 0 }
+        };
+        for keys in [0, 1024, 40_000] {
+            let all = keys..keys + 1000;
+            let shared = [
+                all.clone().map(|n| slot(&four(n, OUT))).collect::<HashSet<_>>(),
+                all.clone().map(|n| slot(&four(n, IN))).collect(),
+                all.clone().map(|n| slot(&FlowKey { sport: 53, dport: n, ..four(0, OUT) })).collect(),
+                all.clone()
+                    .map(|n| slot(&FlowKey { saddr: [10, 0, (n >> 8) as u8, n as u8], ..four(0, OUT) }))
+                    .collect(),
+                all.clone().map(|n| slot(&six(n))).collect(),
+            ];
+            for (row, slots) in shared.iter().enumerate() {
+                assert!(slots.len() > 900, "{keys}, row {row}: {}", slots.len());
+            }
+        }
+    }
+}
