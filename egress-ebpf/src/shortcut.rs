@@ -125,13 +125,14 @@ impl<F: Maps> Place<F> {
         }
     }
 
-    /// Tells the table what was carried since it was told last; `half` is that of the slot's key.
+    /// Tells the table what was carried since it was told last; `half` is that of the slot's key, if it is still there.
     #[inline(always)]
-    fn tell(self, half: Slot<F>) {
+    fn tell(self, half: Option<Slot<F>>) {
         // SAFETY: aligned words of the elements.
-        unsafe {
-            let packets = atomic::swap_wide(&raw mut (*self.0).packets, 0);
-            let bytes = atomic::swap_wide(&raw mut (*self.0).bytes, 0);
+        let (packets, bytes) = unsafe {
+            (atomic::swap_wide(&raw mut (*self.0).packets, 0), atomic::swap_wide(&raw mut (*self.0).bytes, 0))
+        };
+        if let Some(half) = half {
             half.entry().add(packets, bytes);
         }
     }
@@ -141,9 +142,7 @@ impl<F: Maps> Place<F> {
     fn tell_own(self) {
         // SAFETY: the slot is open: nobody else writes the key. On the stack, see `own`.
         let key = unsafe { (&raw const (*self.0).key).read() };
-        if let Some(half) = Slot::of(&key) {
-            self.tell(half);
-        }
+        self.tell(Slot::of(&key));
     }
 }
 
@@ -241,7 +240,7 @@ fn learn<F: Shortcuts>(key: &FlowKey<F::Addr>, now: u32) -> u32 {
         return 0;
     }
     if own {
-        place.tell(half);
+        place.tell(Some(half));
     } else {
         place.tell_own();
     }
@@ -268,7 +267,7 @@ fn confirm<F: Shortcuts>(key: &FlowKey<F::Addr>) -> u32 {
     if Slot::<F>::of(key).is_some_and(|half| place.agrees(half)) && F::lasts(key) {
         return 0;
     }
-    u32::from(place.swap(seal, seal.open().closed(0)))
+    u32::from(place.swap(seal, seal.forgotten()))
 }
 
 /// Apart from the rest: together they are too much for LLVM 22, which crashes.
@@ -296,6 +295,6 @@ fn forget_half<F: Maps>(key: &FlowKey<F::Addr>) {
     // Who has it open at this moment looks at the half again, or closes it for good.
     if place.is(key) && seal.free(true, 0) && place.open(seal) {
         place.tell_own();
-        place.close(seal.open().closed(0));
+        place.close(seal.forgotten());
     }
 }

@@ -18,7 +18,10 @@ use super::{
 pub const SHORTCUTS: u32 = 16_384;
 
 /// Seconds after which a slot may become another half's: a packet that found the half has been counted by then.
-pub const IDLE: u32 = 2;
+pub const IDLE: i32 = 2;
+
+/// In a seal beside the second. Whoever found the half just before may yet count, so that others wait as they do for a living one.
+const FORGOTTEN: u32 = 1 << 31;
 
 /// One slot. 48 bytes for IPv4, 88 for IPv6.
 #[repr(C, align(8))]
@@ -44,8 +47,8 @@ pub struct Shortcut<F: Family> {
     pub bytes: u64,
 }
 
-/// What [`Shortcut::seal`] says: the second in which the slot was learned (low half; 0: it is not to be believed) and how often it
-/// was changed (high half; odd: it is being changed).
+/// What [`Shortcut::seal`] says: the second in which the slot was learned (low half; with [`FORGOTTEN`] it is not to be believed) and
+/// how often it was changed (high half; odd: it is being changed).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seal(pub u64);
 
@@ -62,7 +65,9 @@ impl Seal {
     #[inline(always)]
     #[must_use]
     pub const fn free(self, own: bool, now: u32) -> bool {
-        self.0 >> 32 & 1 == 0 && (own || now.wrapping_sub(self.0 as u32) >= IDLE)
+        // Signed: another CPU may be a second ahead.
+        let age = now.wrapping_sub(self.0 as u32 & !FORGOTTEN).cast_signed();
+        self.0 >> 32 & 1 == 0 && (own || age >= IDLE)
     }
 
     /// While it is being changed.
@@ -72,11 +77,18 @@ impl Seal {
         Self(((self.0 >> 32 | 1) & 0xffff_ffff) << 32)
     }
 
-    /// Once it was changed, after [`Self::open`]; `second` 0: it holds no more.
+    /// Once it was changed, after [`Self::open`].
     #[inline(always)]
     #[must_use]
     pub const fn closed(self, second: u32) -> Self {
         Self((((self.0 >> 32) + 1) & 0xffff_ffff) << 32 | second as u64)
+    }
+
+    /// The next but one: it holds no more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn forgotten(self) -> Self {
+        self.open().closed(self.0 as u32 | FORGOTTEN)
     }
 }
 
@@ -118,7 +130,7 @@ mod tests {
         let seal = NEW.open().closed(7);
         assert_eq!([6, 7, 8].map(|now| seal.holds(now)), [false, true, false]);
         assert!(!seal.open().holds(7), "being changed");
-        assert!(!seal.open().closed(0).holds(7), "forgotten");
+        assert!(!seal.forgotten().holds(7), "forgotten");
     }
 
     #[test]
@@ -127,6 +139,13 @@ mod tests {
         assert!(seal.free(true, 7) && !seal.open().free(true, 7) && !seal.open().free(false, 99));
         assert_eq!([7, 8, 9].map(|now| seal.free(false, now)), [false, false, true], "another half waits");
         assert!(NEW.free(false, 2));
+        assert!(!seal.free(false, 6), "a CPU whose second has not ended");
+        assert_eq!(
+            [7, 8, 9].map(|now| seal.forgotten().free(false, now)),
+            [false, false, true],
+            "it may yet be counted in"
+        );
+        assert!(seal.forgotten().free(true, 7));
     }
 
     /// Who read it before a change never takes it for unchanged, also where the turns begin anew.

@@ -223,7 +223,7 @@ fn two_flows_share_a_slot() -> Result<()> {
                 ensure!(flow.packets.out == *count, "round {round}: {} of {count}, {flow:?}", flow.packets.out);
             }
             // The slot is free for the other one.
-            change_config(lab, |config| config.clock_offset_ns += u64::from(IDLE) * 1_000_000_000)?;
+            change_config(lab, |config| config.clock_offset_ns += u64::from(IDLE.unsigned_abs()) * 1_000_000_000)?;
         }
         Ok(())
     })
