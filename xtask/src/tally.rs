@@ -16,7 +16,6 @@ pub(crate) struct Tally {
     pending: u64,
     /// What the tests that failed said, as far as people read: without backtraces.
     said: Vec<String>,
-    in_backtrace: bool,
 }
 
 /// Lines of failed tests that are said again.
@@ -30,8 +29,8 @@ enum Place {
     Outside,
     /// In the output of tests that passed; `skipped`: this one has already said so.
     Successes { skipped: bool },
-    /// In the output of tests that failed: counted as such, whatever they said.
-    Failures,
+    /// In the output of tests that failed: counted as such, whatever they said; `backtrace`: in one of its backtraces.
+    Failures { backtrace: bool },
 }
 
 impl Tally {
@@ -49,20 +48,20 @@ impl Tally {
         } else if line == "successes:" {
             self.place = Place::Successes { skipped: false };
         } else if line == "failures:" {
-            self.place = Place::Failures;
+            self.place = Place::Failures { backtrace: false };
         } else if line.starts_with("---- ") && line.ends_with(" stdout ----") {
-            if let Place::Successes { skipped } = &mut self.place {
-                *skipped = false;
+            match &mut self.place {
+                Place::Successes { skipped: it } | Place::Failures { backtrace: it } => *it = false,
+                Place::Outside => {}
+            }
+        } else if line.eq_ignore_ascii_case("stack backtrace:") {
+            if let Place::Failures { backtrace } = &mut self.place {
+                *backtrace = true;
             }
         } else if line.starts_with("SKIP: ") {
             self.skip();
         }
-        if line.starts_with("---- ") || line == "failures:" {
-            self.in_backtrace = false;
-        } else if line == "Stack backtrace:" || line == "stack backtrace:" {
-            self.in_backtrace = true;
-        }
-        if self.place == Place::Failures && !self.in_backtrace && self.said.len() < MOST_SAID {
+        if self.place == (Place::Failures { backtrace: false }) && self.said.len() < MOST_SAID {
             self.said.push(line.to_owned());
         }
     }
@@ -74,7 +73,7 @@ impl Tally {
 
     fn skip(&mut self) {
         match &mut self.place {
-            Place::Failures | Place::Successes { skipped: true } => return,
+            Place::Failures { .. } | Place::Successes { skipped: true } => return,
             Place::Successes { skipped } => *skipped = true,
             Place::Outside => {}
         }
