@@ -2,6 +2,12 @@
 
 use core::intrinsics::{AtomicOrdering, atomic_and, atomic_cxchg, atomic_or, atomic_xadd, atomic_xchg};
 
+/// What BPF swaps in one instruction.
+pub(crate) trait Word: Copy {}
+
+impl Word for u32 {}
+impl Word for u64 {}
+
 /// Adds without asking for the old value.
 ///
 /// # Safety
@@ -58,9 +64,9 @@ pub(crate) unsafe fn and(at: *mut u32, bits: u32) {
 /// # Safety
 /// As for [`add`].
 #[inline(always)]
-pub(crate) unsafe fn swap(at: *mut u32, new: u32) -> u32 {
+pub(crate) unsafe fn swap<T: Word>(at: *mut T, new: T) -> T {
     // SAFETY: as promised by the caller.
-    unsafe { atomic_xchg::<u32, { AtomicOrdering::SeqCst }>(at, new) }
+    unsafe { atomic_xchg::<T, { AtomicOrdering::SeqCst }>(at, new) }
 }
 
 /// Replaces `old` by `new`; whether it did. A full barrier.
@@ -68,29 +74,9 @@ pub(crate) unsafe fn swap(at: *mut u32, new: u32) -> u32 {
 /// # Safety
 /// As for [`add`].
 #[inline(always)]
-pub(crate) unsafe fn compare_swap(at: *mut u32, old: u32, new: u32) -> bool {
+pub(crate) unsafe fn compare_swap<T: Word>(at: *mut T, old: T, new: T) -> bool {
     // SAFETY: as promised by the caller.
-    unsafe { atomic_cxchg::<u32, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(at, old, new).1 }
-}
-
-/// [`swap`] of a wide word.
-///
-/// # Safety
-/// As for [`add`].
-#[inline(always)]
-pub(crate) unsafe fn swap_wide(at: *mut u64, new: u64) -> u64 {
-    // SAFETY: as promised by the caller.
-    unsafe { atomic_xchg::<u64, { AtomicOrdering::SeqCst }>(at, new) }
-}
-
-/// [`compare_swap`] of a wide word.
-///
-/// # Safety
-/// As for [`add`].
-#[inline(always)]
-pub(crate) unsafe fn compare_swap_wide(at: *mut u64, old: u64, new: u64) -> bool {
-    // SAFETY: as promised by the caller.
-    unsafe { atomic_cxchg::<u64, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(at, old, new).1 }
+    unsafe { atomic_cxchg::<T, { AtomicOrdering::SeqCst }, { AtomicOrdering::SeqCst }>(at, old, new).1 }
 }
 
 /// Reads a wide word. A full barrier.

@@ -103,13 +103,13 @@ impl<F: Maps> Place<F> {
     #[inline(always)]
     fn close(self, seal: Seal) {
         // SAFETY: an aligned word of the element.
-        unsafe { atomic::swap_wide(&raw mut (*self.0).seal, seal.0) };
+        unsafe { atomic::swap(&raw mut (*self.0).seal, seal.0) };
     }
 
     #[inline(always)]
     fn swap(self, from: Seal, to: Seal) -> bool {
         // SAFETY: an aligned word of the element.
-        unsafe { atomic::compare_swap_wide(&raw mut (*self.0).seal, from.0, to.0) }
+        unsafe { atomic::compare_swap(&raw mut (*self.0).seal, from.0, to.0) }
     }
 
     /// Whether the slot says what the table does.
@@ -129,9 +129,8 @@ impl<F: Maps> Place<F> {
     #[inline(always)]
     fn tell(self, half: Option<Slot<F>>) {
         // SAFETY: aligned words of the elements.
-        let (packets, bytes) = unsafe {
-            (atomic::swap_wide(&raw mut (*self.0).packets, 0), atomic::swap_wide(&raw mut (*self.0).bytes, 0))
-        };
+        let (packets, bytes) =
+            unsafe { (atomic::swap(&raw mut (*self.0).packets, 0), atomic::swap(&raw mut (*self.0).bytes, 0)) };
         if let Some(half) = half {
             half.entry().add(packets, bytes);
         }
