@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 
 use super::Plan;
 use super::packets::{SMALL, flows, load, turn_to};
-use super::peers::{Bed, End, Peer, drop_on_arrival, take_in};
+use super::peers::{Bed, End, Peer, drop_on_arrival, gateways, take_in};
 use super::series::{Goal, Measure, State, Unit};
 use crate::Family;
 use crate::generator::{Cpu, Generator, Load};
@@ -29,7 +29,7 @@ pub(super) fn answers(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) ->
     }
     let goal = Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true };
     let mut measure = Measure::new(name, Unit::NsPerPacket, Some(goal)).state(State::Warm);
-    let beds: Vec<_> = beds.iter().filter(|bed| bed.peer.is_gateway()).collect();
+    let beds = gateways(beds);
     let loads = beds.iter().map(|bed| answered(bed)).collect::<Result<Vec<_>>>()?;
     for _ in 0..plan.rounds {
         for (bed, load) in beds.iter().zip(&loads) {

@@ -6,7 +6,7 @@ use std::thread;
 use anyhow::{Result, anyhow, ensure};
 
 use super::Plan;
-use super::peers::{Bed, End, Peer, drop_on_arrival, labs, network, take_in};
+use super::peers::{Bed, End, Peer, drop_on_arrival, gateways, labs, network, take_in};
 use super::series::{Goal, Measure, State, Unit};
 use crate::Family;
 use crate::generator::{Cpu, Flows, Generator, Load};
@@ -159,7 +159,7 @@ pub(super) fn two_cores(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) 
     let goal = Goal { against: Some(Peer::Forward), must: 0.95, aim: 1.0, at_most: false };
     let mut measure = Measure::new(name, Unit::Times, Some(goal)).state(State::Warm);
     let mut loads = Vec::new();
-    let beds: Vec<_> = beds.iter().filter(|bed| bed.peer.is_gateway()).collect();
+    let beds = gateways(beds);
     for bed in &beds {
         drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
         let pair = [

@@ -165,6 +165,11 @@ impl<'lab> Bed<'lab> {
     }
 }
 
+/// Those of gateways.
+pub(super) fn gateways<'a, 'lab>(beds: &'a [Bed<'lab>]) -> Vec<&'a Bed<'lab>> {
+    beds.iter().filter(|bed| bed.peer.is_gateway()).collect()
+}
+
 /// So many labs that are alike.
 pub(super) fn labs(config: &LabConfig, count: usize) -> Result<Vec<Lab>> {
     (0..count).map(|_| Lab::build(config.clone())).collect()

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 
 use super::Plan;
-use super::peers::{Bed, Peer};
+use super::peers::{Bed, Peer, gateways};
 use super::series::{Goal, Measure, Unit};
 use crate::Family;
 use crate::traffic::tcp::{Serve, Server};
@@ -28,7 +28,7 @@ pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>
     let goal = Goal { against: Some(Peer::Iptables), must: 0.80, aim: 0.70, at_most: true };
     let mut measure = Measure::new(name, Unit::Microseconds, Some(goal));
     for round in 0..plan.rounds {
-        for bed in gateways(beds, round) {
+        for bed in in_turns(beds, round) {
             measure.add(bed.peer, one_by_one(bed)?);
         }
     }
@@ -37,10 +37,11 @@ pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>
 }
 
 /// The gateways; another one begins in each round.
-fn gateways<'a, 'lab>(beds: &'a [Bed<'lab>], round: usize) -> impl Iterator<Item = &'a Bed<'lab>> {
-    let all: Vec<_> = beds.iter().filter(|bed| bed.peer.is_gateway()).collect();
-    let count = all.len();
-    all.into_iter().cycle().skip(round % count.max(1)).take(count)
+fn in_turns<'a, 'lab>(beds: &'a [Bed<'lab>], round: usize) -> Vec<&'a Bed<'lab>> {
+    let mut all = gateways(beds);
+    let first = round % all.len().max(1);
+    all.rotate_left(first);
+    all
 }
 
 fn one_by_one(bed: &Bed<'_>) -> Result<f64> {
@@ -82,7 +83,7 @@ pub(super) fn bulk(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Re
         let goal = Goal { against: Some(Peer::Iptables), must: 0.97, aim: 1.05, at_most: false };
         let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
         for round in 0..TRANSFERS * plan.rounds {
-            for bed in gateways(beds, round) {
+            for bed in in_turns(beds, round) {
                 let (rate, segment) = transfer(bed, streams, plan.bytes)?;
                 measure.add(bed.peer, rate);
                 measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));

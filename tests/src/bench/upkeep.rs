@@ -26,18 +26,22 @@ const LEAP_NS: u64 = 100_000_000_000_000;
 /// The kernel's own bookkeeping is noise beside fewer rows.
 const ENOUGH_ROWS: u32 = 100_000;
 
+/// The families, and how the names of the other one's maps end.
+const FAMILIES: [(&str, char); 2] = [("IPv4", '6'), ("IPv6", '4')];
+
 /// All of it.
 pub(super) fn upkeep(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
     let agents =
         ["the agent's CPU with flows that live", "the agent's CPU to end flows"].iter().any(|it| plan.wants(it));
-    let memories = [("IPv4", '6'), ("IPv6", '4')].map(|(family, other)| (memory_of(plan, family), other));
-    let memories: Vec<_> = memories.into_iter().filter(|(name, _)| plan.wants(name)).collect();
-    if !agents && memories.is_empty() {
+    let memories = FAMILIES.iter().any(|(family, _)| plan.wants(&memory_of(plan, family)));
+    if !agents && !memories {
         return Ok(());
     }
     let lab = Lab::build(network()?)?;
     let bed = Bed::start(Peer::Ours, &lab, plan.table, UNLIMITED)?;
-    into.extend(memory(plan, &bed, &memories)?);
+    if memories {
+        into.extend(memory(plan, &bed)?);
+    }
     if agents {
         into.extend(agent(plan, &bed).with_context(|| bed.log().unwrap_or_default())?);
     }
@@ -48,16 +52,20 @@ fn memory_of(plan: &Plan, family: &str) -> String {
     format!("memory per {family} flow, all maps, room for {} flows", plan.table)
 }
 
-/// What the kernel accounts for our maps, by flow that there is room for. Measures by name, with how the maps that do not count end.
-fn memory(plan: &Plan, bed: &Bed<'_>, wanted: &[(String, char)]) -> Result<Vec<Measure>> {
+/// What the kernel accounts for our maps, by flow that there is room for.
+fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     let maps = maps(bed)?;
     let mut measures = Vec::new();
-    for (name, other) in wanted {
-        let v4 = *other == '6';
+    for (family, other) in FAMILIES {
+        let name = memory_of(plan, family);
+        if !plan.wants(&name) {
+            continue;
+        }
         let goal = Goal { against: None, must: 248.0, aim: 232.0, at_most: true };
-        let mut measure = Measure::new(name, Unit::Bytes, v4.then_some(goal));
+        let goal = (family == "IPv4").then_some(goal);
+        let mut measure = Measure::new(&name, Unit::Bytes, goal);
         let (mut all, mut tables, mut others) = (0, 0, Vec::new());
-        for (name, bytes) in maps.iter().filter(|(name, _)| !name.ends_with(*other)) {
+        for (name, bytes) in maps.iter().filter(|(name, _)| !name.ends_with(other)) {
             all += bytes;
             if name.starts_with("FLOWS") {
                 tables += bytes;
@@ -71,7 +79,7 @@ fn memory(plan: &Plan, bed: &Bed<'_>, wanted: &[(String, char)]) -> Result<Vec<M
         others.sort_unstable();
         let largest: Vec<_> = others.iter().rev().take(6).map(|(bytes, name)| format!("{name} {bytes}")).collect();
         measure.notes.push(format!("of those: {}", largest.join(", ")));
-        if v4 {
+        if family == "IPv4" {
             measure.notes.push(slab());
             if plan.table >= ENOUGH_ROWS {
                 measure.add(Peer::Iptables, conntrack(plan)?);
