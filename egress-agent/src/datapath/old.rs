@@ -164,19 +164,16 @@ impl Old {
         let said = (self.layout.size(&records.0), self.layout.size(&records.1));
         ensure!(said == (Some(sizes.0), Some(sizes.1)), "LAYOUT does not speak of map {}: {said:?}", F::MAP);
         let (mut out, mut back) = (Vec::new(), HashMap::new());
-        let mut batches = RawBatches::new(map.as_fd(), sizes, BATCH);
-        while let Some(batch) = batches.next_batch().with_context(|| format!("read map {}", F::MAP))? {
-            for (key, value) in batch {
-                let half = Half::<F>::read(&self.layout, &records, key, value)
-                    .with_context(|| format!("LAYOUT lacks a field of map {}", F::MAP))?;
-                match half.key.dir {
-                    _ if half.word.dying() => {}
-                    OUT => out.push(half),
-                    IN => _ = back.insert(half.key, half),
-                    _ => {}
-                }
+        each(&map, F::MAP, sizes, |key, value| {
+            let half = Half::<F>::read(&self.layout, &records, key, value)?;
+            match half.key.dir {
+                _ if half.word.dying() => {}
+                OUT => out.push(half),
+                IN => _ = back.insert(half.key, half),
+                _ => {}
             }
-        }
+            Some(())
+        })?;
         // After the table: what it is told in between is missed, and found when all is read once more at the end.
         let untold = self.untold::<F>(&records.0)?;
         for half in out.iter_mut().chain(back.values_mut()) {
@@ -185,9 +182,7 @@ impl Old {
         }
         Ok(out.iter().map(|half| half.with(back.get(&half.key.reply(half.nat_addr, half.word.port)))).collect())
     }
-}
 
-impl Old {
     /// What its shortcuts carried and its table was not told.
     fn untold<F>(&self, keys: &str) -> Result<HashMap<FlowKey<F::Addr>, Totals>>
     where
@@ -200,22 +195,32 @@ impl Old {
         let Some(size) = self.layout.size(&record) else { return Ok(untold) };
         let (map, info) = self.map(F::SHORTCUTS)?;
         ensure!(size == info.value_size() as usize, "LAYOUT does not speak of map {}", F::SHORTCUTS);
-        let mut batches = RawBatches::new(map.as_fd(), (info.key_size() as usize, size), BATCH);
-        while let Some(batch) = batches.next_batch().with_context(|| format!("read map {}", F::SHORTCUTS))? {
-            for (_, slot) in batch {
-                let field = |name| self.layout.field(&record, name, slot);
-                let all = field("key").zip(field("packets")).zip(field("bytes"));
-                let read = all.and_then(|((key, packets), bytes)| {
-                    Some((key_of::<F>(&self.layout, keys, key)?, (number(packets), number(bytes))))
-                });
-                let (key, totals) = read.with_context(|| format!("LAYOUT lacks a field of map {}", F::SHORTCUTS))?;
-                if totals.0 != 0 {
-                    untold.insert(key, totals);
-                }
+        each(&map, F::SHORTCUTS, (info.key_size() as usize, size), |_, slot| {
+            let field = |name| self.layout.field(&record, name, slot);
+            let (key, totals) = (field("key")?, (number(field("packets")?), number(field("bytes")?)));
+            let key = key_of::<F>(&self.layout, keys, key)?;
+            if totals.0 != 0 {
+                untold.insert(key, totals);
             }
-        }
+            Some(())
+        })?;
         Ok(untold)
     }
+}
+
+/// Hands every entry of a map to `take`, which says `None` if the layout lacks a field of it.
+fn each(
+    map: &OwnedFd,
+    name: &str,
+    sizes: (usize, usize),
+    mut take: impl FnMut(&[u8], &[u8]) -> Option<()>,
+) -> Result<()> {
+    let mut batches = RawBatches::new(map.as_fd(), sizes, BATCH);
+    while let Some(mut batch) = batches.next_batch().with_context(|| format!("read map {name}"))? {
+        let whole = batch.try_for_each(|(key, value)| take(key, value));
+        whole.with_context(|| format!("LAYOUT lacks a field of map {name}"))?;
+    }
+    Ok(())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "fields of both layouts have the same meaning and range")]
