@@ -73,41 +73,33 @@ fn a_pool_of_another_subnet_is_refused() -> Result<()> {
     }
     let shared = shared()?;
     let cluster = shared.cluster()?;
-    cluster.apply("{apiVersion: kubeovn.io/v1, kind: IPPool, metadata: {name: elsewhere}, spec: {subnet: subnet1, ips: [10.17.0.200]}}")?;
-    let result = (|| {
-        for (side, field) in [("internal", "internalIPPool"), ("external", "externalIPPool")] {
-            let site = Site::with(cluster, &manifest(&format!("{field}: elsewhere")), KEY)?;
-            let message = site.wait_for_reason("ReconcileWorkloadFailed")?;
-            ensure!(message.contains(&format!("does not match {side} subnet")), "{message}");
-            ensure!(site.gateway()?.object()?["status"]["ready"] == false, "ready");
-            ensure!(site.gateway()?.pods()?.is_empty(), "there are Pods");
-        }
-        Ok(())
-    })();
-    output(cluster.kubectl().args(["delete", "ippool", "elsewhere"]))?;
-    result
+    let _pool = Pool::make(cluster, "elsewhere", "subnet1", &["10.17.0.200"])?;
+    for (side, field) in [("internal", "internalIPPool"), ("external", "externalIPPool")] {
+        let site = Site::with(cluster, &manifest(&format!("{field}: elsewhere")), KEY)?;
+        let message = site.wait_for_reason("ReconcileWorkloadFailed")?;
+        ensure!(message.contains(&format!("does not match {side} subnet")), "{message}");
+        ensure!(site.gateway()?.object()?["status"]["ready"] == false, "ready");
+        ensure!(site.gateway()?.pods()?.is_empty(), "there are Pods");
+    }
+    Ok(())
 }
 
-/// Two pools, deleted again.
-struct Pools<'a>(&'a Cluster);
+/// An IPPool, deleted again.
+struct Pool<'a>(&'a Cluster, &'static str);
 
-impl<'a> Pools<'a> {
-    fn of(cluster: &'a Cluster, inside: &[&str], outside: &[&str]) -> Result<Self> {
-        let pools = Self(cluster);
-        for (name, subnet, ips) in [("inside", "ovn-default", inside), ("outside", "underlay-ext", outside)] {
-            let pool = json!({
-                "apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": name}, "spec": {"subnet": subnet, "ips": ips},
-            });
-            cluster.apply(&pool.to_string())?;
-        }
-        Ok(pools)
+impl<'a> Pool<'a> {
+    fn make(cluster: &'a Cluster, name: &'static str, subnet: &str, ips: &[&str]) -> Result<Self> {
+        let pool = json!({
+            "apiVersion": "kubeovn.io/v1", "kind": "IPPool", "metadata": {"name": name}, "spec": {"subnet": subnet, "ips": ips},
+        });
+        cluster.apply(&pool.to_string())?;
+        Ok(Self(cluster, name))
     }
 }
 
-impl Drop for Pools<'_> {
+impl Drop for Pool<'_> {
     fn drop(&mut self) {
-        let gone = output(self.0.kubectl().args(["delete", "ippool", "inside", "outside", "--ignore-not-found"]));
-        if let Err(error) = gone {
+        if let Err(error) = output(self.0.kubectl().args(["delete", "ippool", self.1])) {
             eprintln!("{error:#}");
         }
     }
@@ -120,13 +112,18 @@ fn gateways_have_the_addresses_of_their_pools_and_no_others() -> Result<()> {
     }
     let shared = shared()?;
     let cluster = shared.cluster()?;
-    let bare = Site::bare(cluster)?;
-    let _pools = Pools::of(
+    let _inside = Pool::make(
         cluster,
+        "inside",
+        "ovn-default",
         &["10.16.0.200", "10.16.0.201", "fd00:10:16::200..fd00:10:16::201"],
+    )?;
+    let _outside = Pool::make(
+        cluster,
+        "outside",
+        "underlay-ext",
         &["172.17.0.60..172.17.0.61", "fd00:172:17::60", "fd00:172:17::61"],
     )?;
-    drop(bare);
     let more = "replicas: 2, internalIPPool: inside, externalIPPool: outside, selectors: \
         [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ns1}}}, {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ns2}}, \
         podSelector: {matchLabels: {app: myapp}}}]";

@@ -83,15 +83,17 @@ impl Controller {
         }
     }
 
+    /// A kind of Kube-OVN's.
+    fn api(&self, kind: &str, plural: &str) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("kubeovn.io", "v1", kind);
+        Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
+    }
+
     async fn watch(&mut self) -> Result<()> {
-        let kind = |kind: &str, plural: &str| {
-            let kind = GroupVersionKind::gvk("kubeovn.io", "v1", kind);
-            Api::all_with(self.client.clone(), &ApiResource::from_gvk_with_plural(&kind, plural))
-        };
         let boxed = |object: Pod| Object::Pod(Box::new(object));
         let mut events = stream::select_all([
-            stream_of(Kind::Vpc, kind("Vpc", "vpcs"), Object::Vpc),
-            stream_of(Kind::Subnet, kind("Subnet", "subnets"), Object::Subnet),
+            stream_of(Kind::Vpc, self.api("Vpc", "vpcs"), Object::Vpc),
+            stream_of(Kind::Subnet, self.api("Subnet", "subnets"), Object::Subnet),
             stream_of(Kind::Node, Api::all(self.client.clone()), |node: Node| Object::Node(Box::new(node))),
             stream_of(Kind::Pod, Api::all(self.client.clone()), boxed),
         ]);
@@ -221,8 +223,7 @@ impl Controller {
 
     /// Writes the status of Vpcs where it changed.
     async fn tell_vpcs(&mut self) -> Result<()> {
-        let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("kubeovn.io", "v1", "Vpc"), "vpcs");
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let api = self.api("Vpc", "vpcs");
         self.told.retain(|name, _| self.world.vpcs.contains_key(name));
         for name in self.world.vpcs.keys() {
             let status = vpc_status(&self.world, name);
@@ -237,8 +238,7 @@ impl Controller {
 
     /// The IPPools that a Pod names, as they are now.
     async fn pools(&self, wish: &PodWish) -> Result<Pools> {
-        let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("kubeovn.io", "v1", "IPPool"), "ippools");
-        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind);
+        let api = self.api("IPPool", "ippools");
         let mut pools = Pools::new();
         for name in wish.pools() {
             let of = || format!("{}/{}: IPPool {name}", wish.namespace, wish.name);

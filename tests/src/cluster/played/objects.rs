@@ -61,11 +61,7 @@ impl Subnet {
         if gateways.is_empty() {
             gateways = networks.iter().filter_map(|network| network.hosts().next()).collect();
         }
-        let range = |text: &String| -> Result<_> {
-            let (first, last) = text.split_once("..").unwrap_or((text, text));
-            Ok((first.parse().context(text.clone())?, last.parse().context(text.clone())?))
-        };
-        let excluded = texts("excludeIps").iter().map(range).collect::<Result<_>>();
+        let excluded = texts("excludeIps").iter().map(|text| range(text)).collect::<Result<_>>();
         Ok(Self {
             name: name.to_owned(),
             vpc: text("vpc").unwrap_or(DEFAULT_VPC).to_owned(),
@@ -93,6 +89,13 @@ impl Subnet {
     }
 }
 
+/// `a..b`, or one address.
+fn range(text: &str) -> Result<(IpAddr, IpAddr)> {
+    let (first, last) = text.split_once("..").unwrap_or((text, text));
+    let one = |address: &str| address.parse().with_context(|| text.to_owned());
+    Ok((one(first)?, one(last)?))
+}
+
 fn parse<T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>>(items: &[&str]) -> Result<Vec<T>> {
     items.iter().map(|item| item.parse().with_context(|| (*item).to_owned())).collect()
 }
@@ -117,20 +120,20 @@ pub(super) fn choices(ips: &Value) -> Result<Vec<Vec<IpAddr>>> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let all = ips.as_array().into_iter().flatten().filter_map(Value::as_str);
     for text in all.flat_map(list) {
-        let addresses: Vec<IpAddr> = match (text.split_once(".."), text.contains('/')) {
-            (Some((first, last)), _) => match (first.parse()?, last.parse()?) {
-                (IpAddr::V4(first), IpAddr::V4(last)) => {
-                    (u32::from(first)..=u32::from(last)).map(|it| IpAddr::V4(it.into())).take(MOST).collect()
-                }
-                (IpAddr::V6(first), IpAddr::V6(last)) => {
-                    (u128::from(first)..=u128::from(last)).map(|it| IpAddr::V6(it.into())).take(MOST).collect()
-                }
-                _ => anyhow::bail!("{text}: two families"),
-            },
-            (None, true) => text.parse::<IpNet>()?.hosts().take(MOST).collect(),
-            (None, false) => vec![text.parse()?],
-        };
-        addresses.into_iter().for_each(|it| if it.is_ipv4() { v4.push(it) } else { v6.push(it) });
+        if text.contains('/') {
+            let hosts = text.parse::<IpNet>().with_context(|| text.to_owned())?.hosts().take(MOST);
+            hosts.for_each(|it| if it.is_ipv4() { v4.push(it) } else { v6.push(it) });
+            continue;
+        }
+        match range(text)? {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                v4.extend((u32::from(first)..=u32::from(last)).map(|it| IpAddr::V4(it.into())).take(MOST));
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                v6.extend((u128::from(first)..=u128::from(last)).map(|it| IpAddr::V6(it.into())).take(MOST));
+            }
+            _ => anyhow::bail!("{text}: two families"),
+        }
     }
     let one = |list: &[IpAddr]| list.iter().map(|it| vec![*it]).collect();
     Ok(match (v4.as_slice(), v6.as_slice()) {
