@@ -28,7 +28,7 @@ pub(super) type End = (IpAddr, u16);
 
 /// The four programs, on one CPU: next hops are known to each CPU by itself.
 pub(super) struct Bench<'lab> {
-    pub(super) tc: [Program<'lab>; 2],
+    tc: [Program<'lab>; 2],
     pub(super) xdp: [XdpProgram; 2],
 }
 
@@ -44,10 +44,20 @@ impl<'lab> Bench<'lab> {
     }
 
     /// What TC makes of a packet.
-    fn tc(&self, way: Way, packet: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn tc(&self, way: Way, packet: &[u8]) -> Result<Vec<u8>> {
         let ran = self.tc[way as usize].here_once(&way.frame(packet))?;
         ensure!(ran.verdict == Verdict::Redirect, "{way:?}: TC says {:?}", ran.verdict);
         Ok(ran.frame)
+    }
+
+    /// Opens a flow by TC; the egress address and port. Next hops are looked for by the first packets.
+    pub(super) fn flow(&self, packet: &[u8], inside: IpAddr) -> Result<End> {
+        let mut frame = Vec::new();
+        eventually("the flow is open", PATIENCE, || {
+            frame = self.tc(Way::Out, packet).unwrap_or_default();
+            Ok(!frame.is_empty() && egress(&frame)?.0 != inside)
+        })?;
+        egress(&frame)
     }
 
     /// XDP makes the same of it.
@@ -215,17 +225,8 @@ fn of(lab: &Lab, bench: &Bench<'_>, family: Family) -> Result<()> {
     let pod: End = (lab.client("pod2")?.addr(family), 4000);
     let far: End = (lab.far.addr(family), 443);
     let router = lab.router.addr(family);
-    // Next hops are looked for by the first packets.
-    let open = |packet: &[u8]| -> Result<End> {
-        let mut frame = Vec::new();
-        eventually("the flow is open", PATIENCE, || {
-            frame = bench.tc(Way::Out, packet).unwrap_or_default();
-            Ok(!frame.is_empty() && egress(&frame)?.0 != pod.0)
-        })?;
-        egress(&frame)
-    };
-    let seen = open(&udp(pod, far, b"hello"))?;
-    let seen_tcp = open(&tcp(pod, far, 2, b""))?;
+    let seen = bench.flow(&udp(pod, far, b"hello"), pod.0)?;
+    let seen_tcp = bench.flow(&tcp(pod, far, 2, b""), pod.0)?;
     eventually("the way back is known", PATIENCE, || Ok(bench.carried(Way::In, &udp(far, seen, b"hi")).is_ok()))
         .with_context(|| format!("{:?}", bench.carried(Way::In, &udp(far, seen, b"hi"))))?;
     bench.tc(Way::In, &tcp(far, seen_tcp, 0x12, b""))?;

@@ -33,24 +33,7 @@ fn through(bench: &Bench<'_>, way: Way, packet: &[u8]) -> Result<(bool, Vec<u8>)
         return Ok((true, frame));
     }
     ensure!(verdict == XdpVerdict::Pass, "{way:?}: {verdict:?}");
-    Ok((false, by_tc(bench, way, packet)?))
-}
-
-fn by_tc(bench: &Bench<'_>, way: Way, packet: &[u8]) -> Result<Vec<u8>> {
-    let ran = bench.tc[way as usize].here_once(&way.frame(packet))?;
-    ensure!(ran.verdict == Verdict::Redirect, "{way:?}: TC says {:?}", ran.verdict);
-    Ok(ran.frame)
-}
-
-/// Opens a flow; the egress address and port.
-fn open(bench: &Bench<'_>, packet: &[u8], inside: IpAddr) -> Result<End> {
-    let mut seen = None;
-    // Next hops are looked for by the first packets.
-    eventually("the flow is open", PATIENCE, || {
-        seen = by_tc(bench, Way::Out, packet).ok().and_then(|frame| egress(&frame).ok()).filter(|it| it.0 != inside);
-        Ok(seen.is_some())
-    })?;
-    seen.context("no flow")
+    Ok((false, bench.tc(way, packet)?))
 }
 
 fn flow_of(lab: &Lab, from: End) -> Result<Flow> {
@@ -88,10 +71,8 @@ fn what_is_cut_is_not_found() -> Result<()> {
         let expire = Program::open(&lab.gateway.ns, &pins(lab)?.join("progs/expire"), "eth0")?;
         for family in Family::BOTH.repeat(3) {
             let (pod, far) = ((lab.client("pod2")?.addr(family), 4000), (lab.far.addr(family), 443));
-            let seen = open(bench, &udp(pod, far, b"open"), pod.0)?;
-            eventually("the way back is known", PATIENCE, || {
-                Ok(by_tc(bench, Way::In, &udp(far, seen, b"back")).is_ok())
-            })?;
+            let seen = bench.flow(&udp(pod, far, b"open"), pod.0)?;
+            eventually("the way back is known", PATIENCE, || Ok(bench.tc(Way::In, &udp(far, seen, b"back")).is_ok()))?;
             let before = flow_of(lab, pod)?;
             let out = until_short(lab, || through(bench, Way::Out, &udp(pod, far, b"on")).map(drop))?;
             let back = until_short(lab, || through(bench, Way::In, &udp(far, seen, b"back")).map(drop))?;
@@ -150,9 +131,9 @@ fn connections_have_the_states_that_they_have_by_tc() -> Result<()> {
             let mut ends = Vec::new();
             for (port, xdp) in [(2000 + seed as u16, true), (3000 + seed as u16, false)] {
                 let pod = (lab.client("pod2")?.addr(family), port);
-                let seen = open(bench, &tcp(pod, far, SYN, b""), pod.0)?;
+                let seen = bench.flow(&tcp(pod, far, SYN, b""), pod.0)?;
                 let answer = tcp(far, seen, SYN | ACK, b"");
-                eventually("the way back is known", PATIENCE, || Ok(by_tc(bench, Way::In, &answer).is_ok()))?;
+                eventually("the way back is known", PATIENCE, || Ok(bench.tc(Way::In, &answer).is_ok()))?;
                 for (way, flags) in [(Way::Out, ACK)].iter().chain(&segments) {
                     let (from, to) = if matches!(way, Way::Out) { (pod, far) } else { (far, seen) };
                     let packet = tcp(from, to, *flags, if flags & PSH != 0 { b"data" } else { b"" });
@@ -160,7 +141,7 @@ fn connections_have_the_states_that_they_have_by_tc() -> Result<()> {
                         by_xdp += u32::from(through(bench, *way, &packet)?.0);
                         all += 1;
                     } else {
-                        by_tc(bench, *way, &packet)?;
+                        bench.tc(*way, &packet)?;
                     }
                 }
                 let flow = flow_of(lab, pod)?;
@@ -203,7 +184,7 @@ fn two_flows_share_a_slot() -> Result<()> {
         let mut both = Vec::new();
         for port in ports {
             let from = (pod, port);
-            both.push((from, open(bench, &udp(from, far, b"open"), pod)?, flow_of(lab, from)?.packets.out));
+            both.push((from, bench.flow(&udp(from, far, b"open"), pod)?, flow_of(lab, from)?.packets.out));
         }
         for round in 0..4 {
             let first = both[round % 2].0;
