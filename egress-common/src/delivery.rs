@@ -56,21 +56,29 @@ pub fn way<F: Family>(packet: &Parsed<F>, end: End, to: &NextHop, mode: u32) -> 
     }
 }
 
+/// What delivery needs to know of a cached answer.
+#[inline(always)]
+#[must_use]
+pub const fn facts<A>(hop: &hop::Hop<A>, now_ns: u64) -> NextHop {
+    NextHop { flags: hop.flags, mtu: hop.mtu, unprobed_ns: now_ns.wrapping_sub(hop.probed_ns) }
+}
+
 /// Whether the kernel should see one packet to this next hop, so that it notices a changed MAC.
 #[inline(always)]
-const fn probe_due(to: &NextHop) -> bool {
+#[must_use]
+pub(crate) const fn probe_due(to: &NextHop) -> bool {
     to.flags & hop::flags::MANAGED == 0 && to.unprobed_ns >= hop::PROBE_NS
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         abi::family::V4,
         packet::parse::{Kind, Piece},
     };
 
-    fn packet(ttl: u8, wire_len: u32, may_fragment: bool) -> Parsed<V4> {
+    pub(crate) fn packet(ttl: u8, wire_len: u32, may_fragment: bool) -> Parsed<V4> {
         Parsed {
             src: [10, 17, 0, 9],
             dst: [1, 1, 1, 1],

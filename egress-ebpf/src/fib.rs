@@ -10,7 +10,6 @@ use egress_common::{
         family::{Address, Family, V4, V6},
         hop::{Hop, flags},
     },
-    delivery::NextHop,
     nat::rewrite::End,
     verdict::{Counter, Drop},
 };
@@ -109,12 +108,6 @@ pub(crate) fn known<F: Maps>(dst: &F::Addr, iif: u32, now: Now) -> Option<&'stat
     // SAFETY: the slot belongs to this CPU, and programs on one CPU do not interrupt each other here.
     let slot = unsafe { &*F::hop(dst)? };
     (slot.dst.lanes() == dst.lanes() && slot.iif == iif && slot.believed(now.ns)).then_some(slot)
-}
-
-/// What delivery needs to know of a hop.
-#[inline(always)]
-pub(crate) fn facts<A: Address>(hop: &Hop<A>, now: Now) -> NextHop {
-    NextHop { flags: hop.flags, mtu: hop.mtu, unprobed_ns: now.ns.wrapping_sub(hop.probed_ns) }
 }
 
 #[inline(always)]

@@ -6,6 +6,7 @@ use egress_common::{
         family::{Address, Family, V4, V6},
         flow::{FlowKey, OUT, Word, seen},
         shortcut::{Seal, Shortcut, slot},
+        target::Target,
     },
     conntrack::state::known,
 };
@@ -13,13 +14,13 @@ use egress_common::{
 use crate::{
     atomic, broken,
     maps::Maps,
-    store::{Entry, Slot, own},
+    store::{Entry, Now, Slot, own},
 };
 
 /// What XDP found.
 pub(crate) enum Found<F: Family> {
     /// The half.
-    Half(Entry<F>),
+    Half(Entry<F>, Target<F>),
     /// Ask the table; the slot is free to learn it.
     Learn,
     /// Ask the table.
@@ -28,31 +29,23 @@ pub(crate) enum Found<F: Family> {
 
 /// The half with this key, if it has a shortcut and a packet that showed `shown` says nothing new about it.
 #[inline(always)]
-pub(crate) fn find<F: Maps>(key: &FlowKey<F::Addr>, shown: u8, now: u32) -> Found<F> {
+pub(crate) fn find<F: Maps>(key: &FlowKey<F::Addr>, shown: u8, now: Now) -> Found<F> {
     let Some(place) = Place::<F>::of(key) else { return Found::Taken };
     let seal = place.seal();
     let own = place.is(key);
-    if !own || !seal.holds(now) {
-        return if seal.free(own, now) { Found::Learn } else { Found::Taken };
+    if !own || !seal.holds(now.s) {
+        return if seal.free(own, now.s) { Found::Learn } else { Found::Taken };
     }
-    // SAFETY: aligned fields of the element; volatile, because they must be read between two looks at the seal.
-    let (nat_addr, port, before) = unsafe {
-        let it = place.0;
-        (
-            (&raw const (*it).nat_addr).read_volatile(),
-            (&raw const (*it).port).read_volatile(),
-            (&raw const (*it).seen).read_volatile(),
-        )
-    };
+    let target = place.target();
     if place.seal() != seal {
         return Found::Taken;
     }
-    if !known(before, shown) {
+    if !known(target.seen, shown) || !target.holds(now.ns) {
         return Found::Learn;
     }
     // SAFETY: only addresses inside the element are computed.
     let (packets, bytes) = unsafe { (&raw mut (*place.0).packets, &raw mut (*place.0).bytes) };
-    Found::Half(Entry { packets, bytes, nat: (nat_addr, port) })
+    Found::Half(Entry { packets, bytes, nat: (target.nat_addr, target.port) }, target)
 }
 
 /// A slot.
@@ -76,6 +69,25 @@ impl<F: Maps> Place<F> {
     fn seal_now(self) -> Seal {
         // SAFETY: an aligned word of the element.
         Seal(unsafe { atomic::read_wide(&raw mut (*self.0).seal) })
+    }
+
+    /// What becomes of its packets. Volatile, because it must be read between two looks at the seal.
+    #[inline(always)]
+    fn target(self) -> Target<F> {
+        // SAFETY: aligned fields of the element.
+        unsafe {
+            let it = &raw const (*self.0).target;
+            Target {
+                nat_addr: (&raw const (*it).nat_addr).read_volatile(),
+                port: (&raw const (*it).port).read_volatile(),
+                seen: (&raw const (*it).seen).read_volatile(),
+                zero: 0,
+                pad: F::Pad::default(),
+                next: (&raw const (*it).next).read_volatile(),
+                until: (&raw const (*it).until).read_volatile(),
+                sums: (&raw const (*it).sums).read_volatile(),
+            }
+        }
     }
 
     /// Whether it is the slot of this key. In words, as `WideKey` was put together.
@@ -118,8 +130,8 @@ impl<F: Maps> Place<F> {
         let (nat_addr, word) = (half.nat_addr(), half.word());
         // SAFETY: aligned fields of the element; volatile, because other CPUs change them.
         unsafe {
-            let it = self.0;
-            nat_addr.lanes() == (*it).nat_addr.lanes()
+            let it = &raw const (*self.0).target;
+            nat_addr.lanes() == (&raw const (*it).nat_addr).read_volatile().lanes()
                 && word.port == (&raw const (*it).port).read_volatile()
                 && word.seen == (&raw const (*it).seen).read_volatile()
         }
@@ -147,10 +159,8 @@ impl<F: Maps> Place<F> {
 
 /// A family with its out-of-line changes of a slot.
 pub(crate) trait Shortcuts: Maps {
-    /// Makes the living half with this key one that is found at `now`, if its slot is free.
-    fn learn(key: &FlowKey<Self::Addr>, now: u32);
-    /// Whether a half is alive, and its flow in the table and not about to end.
-    fn lasts(key: &FlowKey<Self::Addr>) -> bool;
+    /// Makes the living half with this key one that is found at `now`, if its slot is free and `target` is what the table says.
+    fn learn(key: &FlowKey<Self::Addr>, target: &Target<Self>, now: u32);
     /// Sees to it that neither half of a flow is found, and the table told what they carried.
     fn forget(key: &FlowKey<Self::Addr>);
 }
@@ -159,16 +169,12 @@ macro_rules! family {
     ($family:ty, $learn:ident, $confirm:ident, $lasts:ident, $forget:ident) => {
         impl Shortcuts for $family {
             #[inline(always)]
-            fn learn(key: &FlowKey<Self::Addr>, now: u32) {
+            fn learn(key: &FlowKey<Self::Addr>, target: &Target<Self>, now: u32) {
                 let key = core::ptr::from_ref(key).cast_mut();
-                if $learn(key, now) != 0 {
-                    $confirm(key);
+                let turn = $learn(key, core::ptr::from_ref(target).cast_mut(), now);
+                if turn != 0 && $lasts(key) != 0 {
+                    $confirm(key, turn, now);
                 }
-            }
-
-            #[inline(always)]
-            fn lasts(key: &FlowKey<Self::Addr>) -> bool {
-                $lasts(core::ptr::from_ref(key).cast_mut()) != 0
             }
 
             #[inline(always)]
@@ -180,25 +186,30 @@ macro_rules! family {
         /// See [`Shortcuts::learn`].
         #[unsafe(no_mangle)]
         #[inline(never)]
-        extern "C" fn $learn(key: *mut FlowKey<<$family as Family>::Addr>, now: u32) -> u32 {
-            // SAFETY: the verifier holds callers of a global function to a valid pointer or null.
-            unsafe { own(key) }.map_or(0, |key| learn::<$family>(&key, now))
+        extern "C" fn $learn(
+            key: *mut FlowKey<<$family as Family>::Addr>,
+            target: *mut Target<$family>,
+            now: u32,
+        ) -> u32 {
+            // SAFETY: the verifier holds callers of a global function to valid pointers or null.
+            let (Some(key), Some(target)) = (unsafe { (own(key), target.as_ref()) }) else { return 0 };
+            learn::<$family>(&key, target, now)
         }
 
-        /// The second half of it: both in one would have too much on the stack.
-        #[unsafe(no_mangle)]
-        #[inline(never)]
-        extern "C" fn $confirm(key: *mut FlowKey<<$family as Family>::Addr>) -> u32 {
-            // SAFETY: as above.
-            unsafe { own(key) }.map_or(0, |key| confirm::<$family>(&key))
-        }
-
-        /// See [`Shortcuts::lasts`].
+        /// Then: see [`lasts`].
         #[unsafe(no_mangle)]
         #[inline(never)]
         extern "C" fn $lasts(key: *mut FlowKey<<$family as Family>::Addr>) -> u32 {
             // SAFETY: as above.
             unsafe { own(key) }.map_or(0, |key| lasts::<$family>(&key))
+        }
+
+        /// Then: see [`confirm`]. In one they would have too much on the stack, and for LLVM 22.
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $confirm(key: *mut FlowKey<<$family as Family>::Addr>, turn: u32, now: u32) -> u32 {
+            // SAFETY: as above.
+            unsafe { own(key) }.map_or(0, |key| confirm::<$family>(&key, turn, now))
         }
 
         /// See [`Shortcuts::forget`].
@@ -226,16 +237,24 @@ const fn ends(word: Word) -> bool {
     word.seen & (seen::FIN | seen::RST) != 0
 }
 
+/// The turn in which the slot is the half's; 0 if it is not.
 #[inline(always)]
-fn learn<F: Shortcuts>(key: &FlowKey<F::Addr>, now: u32) -> u32 {
+fn learn<F: Shortcuts>(key: &FlowKey<F::Addr>, target: &Target<F>, now: u32) -> u32 {
     let (Some(place), Some(half)) = (Place::<F>::of(key), Slot::<F>::of(key)) else { return 0 };
-    let (nat_addr, word) = (half.nat_addr(), half.word());
-    if half.last_seen() != now || !word.carries(key.dir) || ends(word) {
-        return 0;
-    }
+    let word = half.word();
     let seal = place.seal();
     let own = place.is(key);
-    if !seal.free(own, now) || !place.open(seal) {
+    if half.last_seen() != now || !word.carries(key.dir) || !seal.free(own, now) {
+        return 0;
+    }
+    if ends(word) {
+        // Nobody is to ask again in this second.
+        if own {
+            place.swap(seal, seal.learned(now));
+        }
+        return 0;
+    }
+    if !place.open(seal) {
         return 0;
     }
     if own {
@@ -247,35 +266,32 @@ fn learn<F: Shortcuts>(key: &FlowKey<F::Addr>, now: u32) -> u32 {
     unsafe {
         let it = place.0;
         (&raw mut (*it).key).write(*key);
-        (&raw mut (*it).nat_addr).write(nat_addr);
-        (&raw mut (*it).port).write(word.port);
-        (&raw mut (*it).seen).write(word.seen);
+        (&raw mut (*it).target).write(Target { seen: word.seen, ..*target });
     }
-    place.close(seal.open().closed(now));
-    1
+    let learned = seal.learned(now);
+    place.close(learned);
+    learned.turn()
 }
 
-/// Whoever changed a half since it was read may have come too early to find it in the slot.
-#[inline(always)]
-fn confirm<F: Shortcuts>(key: &FlowKey<F::Addr>) -> u32 {
-    let Some(place) = Place::<F>::of(key) else { return 0 };
-    let seal = place.seal_now();
-    if !place.is(key) || !seal.free(true, 0) {
-        return 0;
-    }
-    if Slot::<F>::of(key).is_some_and(|half| place.agrees(half)) && F::lasts(key) {
-        return 0;
-    }
-    u32::from(place.swap(seal, seal.forgotten()))
-}
-
-/// Apart from the rest: together they are too much for LLVM 22, which crashes.
+/// Whether a half and the other one of its flow are alive, belong together, and neither showed that it ends.
 #[inline(always)]
 fn lasts<F: Maps>(key: &FlowKey<F::Addr>) -> u32 {
     let Some(half) = Slot::<F>::of(key) else { return 0 };
     let word = half.word();
-    let other = Slot::<F>::of(&other::<F>(key, (half.nat_addr(), word.port)));
-    u32::from(word.carries(key.dir) && other.is_some_and(|other| !other.word().dying() && !ends(other.word())))
+    let Some(other) = Slot::<F>::of(&other::<F>(key, (half.nat_addr(), word.port))) else { return 0 };
+    let back = other.word();
+    let (addr, port) = key.own();
+    let leads_back = other.nat_addr().lanes() == addr.lanes() && back.port == port;
+    u32::from(word.carries(key.dir) && leads_back && !back.dying() && !ends(back))
+}
+
+/// Whoever changed a half since it was read may have come too early to find it in the slot: it is believed if the table still says
+/// the same, unless somebody changed the slot since that turn.
+#[inline(always)]
+fn confirm<F: Shortcuts>(key: &FlowKey<F::Addr>, turn: u32, now: u32) -> u32 {
+    let (Some(place), Some(half)) = (Place::<F>::of(key), Slot::<F>::of(key)) else { return 0 };
+    let seal = Seal::tried_in(turn, now);
+    u32::from(place.agrees(half) && place.swap(seal, seal.confirmed(now)))
 }
 
 #[inline(always)]
@@ -290,10 +306,17 @@ fn forget<F: Maps>(key: &FlowKey<F::Addr>) -> u32 {
 #[inline(always)]
 fn forget_half<F: Maps>(key: &FlowKey<F::Addr>) {
     let Some(place) = Place::<F>::of(key).filter(|_| !broken::SHORTCUT) else { return };
-    let seal = place.seal_now();
-    // Who has it open at this moment looks at the half again, or closes it for good.
-    if place.is(key) && seal.free(true, 0) && place.open(seal) {
-        place.tell_own();
-        place.close(seal.forgotten());
+    // Who has it open at this moment looks at the half again before it is believed, or closes it for good. Once more if the seal
+    // became another meanwhile: who confirmed it had looked before the half was marked. None can do so twice.
+    for _ in 0..2 {
+        let seal = place.seal_now();
+        if !place.is(key) || !seal.at_rest() {
+            return;
+        }
+        if place.open(seal) {
+            place.tell_own();
+            place.close(seal.forgotten());
+            return;
+        }
     }
 }

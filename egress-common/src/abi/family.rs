@@ -1,5 +1,7 @@
 //! IPv4 and IPv6 as types: maps and code are separate per family, so that IPv4 never pays for 16-byte addresses.
 
+use core::fmt::Debug;
+
 use crate::packet::Plain;
 
 /// An address of either family, as the bytes on the wire.
@@ -22,7 +24,7 @@ pub trait Family: Copy + 'static {
     /// Address type.
     type Addr: Address;
     /// Fills the gap that the address leaves before the flow value's 8-byte counters.
-    type Pad: Copy + Default;
+    type Pad: Copy + Debug + Default;
     /// `AF_INET` or `AF_INET6`.
     const AF: u8;
     /// Whether this is IPv6.

@@ -177,6 +177,13 @@ impl Word {
 }
 
 impl<A: Address> FlowKey<A> {
+    /// The end that is translated: the Pod's on the way out, the egress address and port on the way in.
+    #[inline(always)]
+    #[must_use]
+    pub const fn own(&self) -> (A, u16) {
+        if self.dir == IN { (self.daddr, self.dport) } else { (self.saddr, self.sport) }
+    }
+
     /// Key of the reply direction of the flow with this outbound key, once it has an egress address and port.
     #[inline(always)]
     #[must_use]

@@ -13,6 +13,7 @@ pub mod layout;
 pub mod order;
 pub mod policy;
 pub mod shortcut;
+pub mod target;
 pub mod usage;
 
 #[cfg(feature = "user")]

@@ -1,17 +1,19 @@
 //! Shortcuts: where XDP finds the halves of flows that carried packets in this second without asking the flow table, whose hash is
-//! half of what a packet costs there.
+//! a third of what a packet costs there.
 //!
 //! A half has one slot, and a slot one half. It is learned from the flow table and believed until the second ends, so that the
 //! table is told once a second when each direction last carried a packet, as ever. What it carries meanwhile is counted in the
-//! slot and added to the table's half when the slot is learned again, forgotten or settled.
+//! slot and added to the table's half when the slot is learned again or forgotten.
 //!
 //! Its `seal` is a number that changes with it: who changes it makes the turn odd first, by compare-and-swap, so that there is one
-//! at a time; who reads it looks at the seal before and after. Who learns looks at the table again after the slot can be found,
-//! who removes a half forgets the slot after the half is marked: one of the two notices the other.
+//! at a time; who reads it looks at the seal before and after. A slot that was learned is not believed until who learned it has
+//! looked at the table once more and the seal is still the same. Who removes a half marks it first and then changes the seal:
+//! either the second look finds the mark, or the seal is another.
 
 use super::{
     family::{Address, Family, V4, V6},
     flow::FlowKey,
+    target::Target,
 };
 
 /// Slots of each family.
@@ -20,10 +22,11 @@ pub const SHORTCUTS: u32 = 16_384;
 /// Seconds after which a slot may become another half's: a packet that found the half has been counted by then.
 pub const IDLE: i32 = 2;
 
-/// In a seal beside the second. Whoever found the half just before may yet count, so that others wait as they do for a living one.
+/// In a seal beside the second: not believed, and not learned again in it. Whoever found the half just before may yet count, so
+/// that others wait as they do for a living one.
 const FORGOTTEN: u32 = 1 << 31;
 
-/// One slot. 48 bytes for IPv4, 88 for IPv6.
+/// One slot. 64 bytes for IPv4, 104 for IPv6.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug)]
 pub struct Shortcut<F: Family> {
@@ -31,16 +34,8 @@ pub struct Shortcut<F: Family> {
     pub seal: u64,
     /// Key of the half.
     pub key: FlowKey<F::Addr>,
-    /// As in [`super::flow::FlowValue`].
-    pub nat_addr: F::Addr,
-    /// See [`super::flow::Word::port`].
-    pub port: u16,
-    /// See [`super::flow::Word::seen`].
-    pub seen: u8,
-    /// Explicit padding.
-    pub zero: u8,
-    /// Explicit padding.
-    pub pad: F::Pad,
+    /// What becomes of its packets.
+    pub target: Target<F>,
     /// Packets since the table's half was last told.
     pub packets: u64,
     /// IP bytes, likewise.
@@ -61,13 +56,41 @@ impl Seal {
         self.0 as u32 == now
     }
 
-    /// Whether the slot may be changed; by its own half, or by another one at `now`.
+    /// How often the slot was changed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn turn(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The one for which [`Self::tried`] at `now` holds in this turn.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tried_in(turn: u32, now: u32) -> Self {
+        Self((turn as u64) << 32 | (now | FORGOTTEN) as u64)
+    }
+
+    /// Whether nobody is changing the slot.
+    #[inline(always)]
+    #[must_use]
+    pub const fn at_rest(self) -> bool {
+        self.0 >> 32 & 1 == 0
+    }
+
+    /// Whether the slot may be learned at `now`; by its own half, or by another one.
     #[inline(always)]
     #[must_use]
     pub const fn free(self, own: bool, now: u32) -> bool {
         // Signed: another CPU may be a second ahead.
         let age = now.wrapping_sub(self.0 as u32 & !FORGOTTEN).cast_signed();
-        self.0 >> 32 & 1 == 0 && (own || age >= IDLE)
+        self.at_rest() && if own { !self.tried(now) } else { age >= IDLE }
+    }
+
+    /// Whether the slot was learned or forgotten at `now`, and is not believed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn tried(self, now: u32) -> bool {
+        self.0 as u32 == now | FORGOTTEN
     }
 
     /// While it is being changed.
@@ -77,18 +100,30 @@ impl Seal {
         Self(((self.0 >> 32 | 1) & 0xffff_ffff) << 32)
     }
 
-    /// Once it was changed, after [`Self::open`].
     #[inline(always)]
-    #[must_use]
-    pub const fn closed(self, second: u32) -> Self {
-        Self((((self.0 >> 32) + 1) & 0xffff_ffff) << 32 | second as u64)
+    const fn closed(self, second: u32) -> Self {
+        Self((((self.open().0 >> 32) + 1) & 0xffff_ffff) << 32 | second as u64)
     }
 
-    /// The next but one: it holds no more.
+    /// Once it was learned at `now`: not believed yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn learned(self, now: u32) -> Self {
+        self.closed(now | FORGOTTEN)
+    }
+
+    /// Once the table agreed at `now`: it is believed.
+    #[inline(always)]
+    #[must_use]
+    pub const fn confirmed(self, now: u32) -> Self {
+        self.closed(now)
+    }
+
+    /// It holds no more.
     #[inline(always)]
     #[must_use]
     pub const fn forgotten(self) -> Self {
-        self.open().closed(self.0 as u32 | FORGOTTEN)
+        self.closed(self.0 as u32 | FORGOTTEN)
     }
 }
 
@@ -111,8 +146,7 @@ const fn mix(word: u64) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Shortcut<V4>>() == 48 && size_of::<Shortcut<V6>>() == 88);
-    assert!(core::mem::offset_of!(Shortcut<V4>, packets) == 32 && core::mem::offset_of!(Shortcut<V6>, packets) == 72);
+    assert!(size_of::<Shortcut<V4>>() == 64 && size_of::<Shortcut<V6>>() == 104);
     assert!(SHORTCUTS.is_power_of_two());
 };
 
@@ -126,35 +160,41 @@ mod tests {
     const NEW: Seal = Seal(0);
 
     #[test]
-    fn believed_in_its_second() {
-        let seal = NEW.open().closed(7);
+    fn believed_once_confirmed_and_in_its_second() {
+        let learned = NEW.learned(7);
+        assert!(!learned.holds(7) && learned.tried(7) && !learned.tried(8), "not yet");
+        assert_eq!(Seal::tried_in(learned.turn(), 7), learned);
+        let seal = learned.confirmed(7);
         assert_eq!([6, 7, 8].map(|now| seal.holds(now)), [false, true, false]);
         assert!(!seal.open().holds(7), "being changed");
-        assert!(!seal.forgotten().holds(7), "forgotten");
+        assert!(!seal.forgotten().holds(7) && seal.forgotten().tried(7), "forgotten");
     }
 
     #[test]
     fn changed_by_one_at_a_time() {
-        let seal = NEW.open().closed(7);
-        assert!(seal.free(true, 7) && !seal.open().free(true, 7) && !seal.open().free(false, 99));
+        let seal = NEW.confirmed(7);
+        assert!(seal.at_rest() && !seal.open().at_rest());
+        assert!(seal.free(true, 7) && !seal.open().free(true, 8) && !seal.open().free(false, 99));
         assert_eq!([7, 8, 9].map(|now| seal.free(false, now)), [false, false, true], "another half waits");
         assert!(NEW.free(false, 2));
         assert!(!seal.free(false, 6), "a CPU whose second has not ended");
-        assert_eq!(
-            [7, 8, 9].map(|now| seal.forgotten().free(false, now)),
-            [false, false, true],
-            "it may yet be counted in"
-        );
-        assert!(seal.forgotten().free(true, 7));
+        for gone in [NEW.learned(7), seal.forgotten()] {
+            assert_eq!([7, 8, 9].map(|now| gone.free(false, now)), [false, false, true], "it may yet be counted in");
+            assert_eq!([7, 8].map(|now| gone.free(true, now)), [false, true], "not again in its second");
+        }
     }
 
     /// Who read it before a change never takes it for unchanged, also where the turns begin anew.
     #[test]
     fn every_change_shows() {
         let last = Seal(0xffff_fffe << 32 | 7);
-        let seals = [last, last.open(), last.open().closed(7), last.open().closed(7).open()];
+        let learned = last.learned(7);
+        let seals =
+            [last, last.open(), learned, learned.confirmed(7), learned.forgotten(), learned.confirmed(7).open()];
+        let turns = [0xffff_fffe_u64, 0xffff_ffff, 0, 2, 2, 3];
+        assert_eq!(seals.map(|seal| seal.0 >> 32), turns);
         assert_eq!(HashSet::from(seals.map(|seal| seal.0)).len(), seals.len());
-        assert!(seals[2].holds(7) && seals[2].free(true, 7));
+        assert!(seals[3].holds(7) && seals[3].free(true, 7));
     }
 
     /// A thousand halves of one Pod, or of one destination, have slots of their own but for chance: less than one in ten shares.

@@ -5,6 +5,7 @@ pub mod carry;
 pub mod claim;
 pub mod fair;
 pub mod port;
+pub mod prepared;
 pub mod relay;
 pub mod rewrite;
 pub mod store;

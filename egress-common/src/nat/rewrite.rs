@@ -163,7 +163,7 @@ pub fn forward<F: Family, P: Packet>(packet: &mut P, ttl: u8) -> Result<(), Fail
 /// Writes the lower value and says how the sum over the 16-bit word that holds it changes. The other byte of the word stays,
 /// so the difference does not need it: IPv4 has TTL in the first byte of its word, IPv6 the hop limit in the second.
 #[inline(always)]
-fn lower_ttl<F: Family, P: Packet>(packet: &mut P, ttl: u8) -> Result<u32, Failed> {
+pub(super) fn lower_ttl<F: Family, P: Packet>(packet: &mut P, ttl: u8) -> Result<u32, Failed> {
     let new = ttl.wrapping_sub(1);
     let at = ETHERNET + if F::V6 { 7 } else { 8 };
     packet.write(at, new)?;

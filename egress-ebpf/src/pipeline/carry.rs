@@ -9,7 +9,7 @@ use egress_common::{
         fragment::fate,
         hop::Hop,
     },
-    delivery::{Way, way},
+    delivery::{Way, facts, way},
     nat::rewrite::{End, Rewrite, rewrite},
     packet::{
         Packet,
@@ -28,7 +28,7 @@ use super::{
 use crate::{
     count,
     ctx::{copied::Copied, skb::Skb},
-    fib::{self, Leg, next_hop},
+    fib::{Leg, next_hop},
     store::{Entry, Now},
 };
 
@@ -168,7 +168,7 @@ fn translated<F: Stack, P: Packet>(
     entry: &Entry<F>,
     now: Now,
 ) -> i32 {
-    let way = way(parsed, end, &fib::facts(hop, now), leg.mode);
+    let way = way(parsed, end, &facts(hop, now.ns), leg.mode);
     match way {
         Way::Untouched => return count::to_stack(),
         Way::Answer(_) => return answer_of(way),

@@ -5,7 +5,7 @@ use egress_common::{
         config::Config,
         flow::{IN, OUT},
     },
-    delivery::{Way, way},
+    delivery::{Way, facts, way},
     nat::{
         relay::{readdress, relay},
         rewrite::End,
@@ -20,7 +20,7 @@ use super::{Arrived, Stack, inward::passing, link_only, resume, send, untranslat
 use crate::{
     count,
     ctx::{copied::Copied, skb::Skb},
-    fib::{self, Leg, next_hop},
+    fib::{Leg, next_hop},
     opaque::volatile,
     socket,
     store::{Now, Policy, Table},
@@ -131,7 +131,7 @@ fn forward<F: Stack>(
         Ok(hop) => unsafe { &mut *hop },
         Err(reason) => return count::drop(reason),
     };
-    let way = way(packet, end, &fib::facts(hop, now), leg.mode);
+    let way = way(packet, end, &facts(hop, now.ns), leg.mode);
     match way {
         Way::Untouched => return count::to_stack(),
         // No error about an error (RFC 1122 §3.2.2).

@@ -7,28 +7,24 @@ use egress_common::{
         config::{Config, Mac, flags as modes, forward},
         family::{V4, V6},
         flow::{WideKey, seen},
-        hop::flags,
+        target::Target,
     },
     delivery::{Way, way},
-    nat::rewrite::{End, rewrite},
+    nat::{prepared::translate, rewrite::End},
     packet::{
-        Packet,
+        Failed, Packet,
         finished::finished,
         header::{ETHERNET, IPV4, IPV6, proto},
-        parse::{Kind, Parsed, l4_at},
+        parse::{Kind, Parsed},
     },
     verdict::Drop,
 };
 
-use super::{
-    Stack,
-    carry::{Header, dir, translation},
-};
+use super::{Stack, carry::dir};
 use crate::{
     count,
     ctx::xdp::Frame,
-    deliver::macs,
-    fib::{self, Leg, known},
+    fib::{Leg, known},
     maps::config,
     shortcut::{Found, find},
     store::{Entry, Now},
@@ -69,6 +65,13 @@ fn plain<F: Stack>(frame: Frame, end: End) -> Option<u32> {
     }
 }
 
+/// Writes both addresses of the Ethernet header.
+#[inline(always)]
+fn macs(frame: &mut Frame, (first, last): (u64, u32)) -> Result<(), Failed> {
+    frame.write(0, first)?;
+    frame.write(8, last)
+}
+
 /// Translates a packet and sends it on.
 #[inline(always)]
 fn of<F: Stack, const PROTO: u8>(mut frame: Frame, config: &Config, end: End) -> Option<u32> {
@@ -89,26 +92,31 @@ fn of<F: Stack, const PROTO: u8>(mut frame: Frame, config: &Config, end: End) ->
         return None;
     }
     let now = Now::glance(config);
+    let from = match end {
+        End::Source => &config.external_mac,
+        End::Destination => &config.internal_mac,
+    };
     let key = WideKey::new(&packet.key(dir(end)));
-    let entry = match find::<F>(&key, packet.seen, now.s) {
-        Found::Half(entry) => entry,
-        Found::Taken => Entry::touch(&key, packet.seen, now.s)?,
-        Found::Learn => {
+    let (entry, target) = match find::<F>(&key, packet.seen, now) {
+        Found::Half(entry, target) => (entry, target),
+        missed => {
             let entry = Entry::touch(&key, packet.seen, now.s)?;
-            F::learn(&key, now.s);
-            entry
+            let dst = if matches!(end, End::Source) { &packet.dst } else { &entry.nat.0 };
+            let target = Target::of(key.own(), entry.nat, known::<F>(dst, leg.iif, now)?, from, now.ns)?;
+            if matches!(missed, Found::Learn) {
+                F::learn(&key, &target, now.s);
+            }
+            (entry, target)
         }
     };
-    let dst = if matches!(end, End::Source) { &packet.dst } else { &entry.nat.0 };
-    let hop = known::<F>(dst, leg.iif, now)?;
-    let facts = fib::facts(hop, now);
-    if hop.flags & flags::BACK != 0 || way(packet, end, &facts, forward::PEER) != Way::Peer {
+    if way(packet, end, &target.hop(), forward::PEER) != Way::Peer {
         return None;
     }
     // Nothing can fail from here on. A locked addition waits for all stores before it, so it comes first.
     entry.count(packet.len);
-    let to = translation(packet, Header { l4: l4_at::<F>(), headless: false }, end, &entry, true);
-    if rewrite(&mut frame, &to).is_err() || macs(&mut frame, hop).is_err() {
+    if translate::<F, _>(&mut frame, PROTO, end, entry.nat, packet.ttl, target.sums).is_err()
+        || macs(&mut frame, target.macs(from)).is_err()
+    {
         // Its headers were read: it cannot be.
         count::drop(Drop::Rewrite);
         return Some(xdp_action::XDP_ABORTED);

@@ -10,7 +10,7 @@ use egress_common::{
     abi::{
         event::why::REVOKED,
         family::{V4, V6},
-        flow::{FlowKey, Word},
+        flow::{FlowKey, Word, seen},
         order::{self, Carried, ImportHead},
     },
     nat::{
@@ -160,6 +160,9 @@ impl<F: Remove> Import<F> for Table<F> {
                 let more = if add { carried } else { carried.saturating_sub(total.read_volatile()) };
                 atomic::add(total, more);
             }
+        }
+        if part.word.seen & (seen::FIN | seen::RST) != 0 {
+            F::forget(key);
         }
     }
 

@@ -28,7 +28,7 @@ use egress_common::{
     },
     answer::Answering,
     conntrack::stray,
-    delivery::{Way, way},
+    delivery::{Way, facts, way},
     nat::rewrite::{self, End},
     packet::{
         header::{IPV4, IPV6, proto},
@@ -43,7 +43,7 @@ use crate::{
     count,
     ctx::skb::Skb,
     deliver,
-    fib::{self, Ask, Leg, next_hop},
+    fib::{Ask, Leg, next_hop},
     maps::{Maps, config},
     socket,
     store::Now,
@@ -171,7 +171,7 @@ fn untranslated<F: Stack>(mut skb: Skb, packet: &Parsed<F>, config: &Config, end
     let Ok(hop) = next_hop::<F>(skb, &packet.src, &packet.dst, &leg, now) else { return deliver::stack() };
     // SAFETY: the slot belongs to this CPU.
     let hop = unsafe { &mut *hop };
-    let way = way(packet, end, &fib::facts(hop, now), leg.mode);
+    let way = way(packet, end, &facts(hop, now.ns), leg.mode);
     if !matches!(way, Way::Peer | Way::Neigh) || hop.flags & flags::BACK != 0 {
         return deliver::stack();
     }

@@ -8,7 +8,7 @@ use egress_common::{
         hop::flags,
     },
     conntrack::stray::{self, Stray},
-    delivery::{Way, way},
+    delivery::{Way, facts, way},
     nat::{claim, rewrite::End},
     packet::{header::proto, parse::Kind},
     policy,
@@ -24,7 +24,7 @@ use crate::{
     count,
     ctx::skb::Skb,
     events,
-    fib::{self, Leg, next_hop},
+    fib::{Leg, next_hop},
     store::{Policy, Table},
 };
 
@@ -111,7 +111,7 @@ pub(crate) fn policy<F: Stack>(skb: Skb) -> i32 {
     match packet.kind {
         // What will not leave opens no flow.
         Kind::Ports | Kind::Query | Kind::Bare
-            if way(packet, End::Source, &fib::facts(hop, now), leg.mode) == Way::Untouched =>
+            if way(packet, End::Source, &facts(hop, now.ns), leg.mode) == Way::Untouched =>
         {
             count::to_stack()
         }

@@ -5,6 +5,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::super::*;
+use crate::nat::prepared::{Sums, translate};
 use crate::{
     abi::family::{V4, V6},
     packet::{header::proto, slice::Frame},
@@ -81,6 +82,13 @@ impl Case {
                 rewrite(&mut Frame::new(&mut bytes), &self.to::<F>(self.new, self.own, None)).unwrap();
                 assert_eq!(bytes, original, "there and back");
             }
+        }
+        if matches!(self.proto, proto::TCP | proto::UDP) && self.dress.is_empty() {
+            let [from, to] = [self.own, self.new].map(|(addr, port)| (F::addr(addr), port));
+            let mut bytes = original.clone();
+            let sums = Sums::of::<F>(from, to);
+            translate::<F, _>(&mut Frame::new(&mut bytes), self.proto, self.end, to, self.ttl, sums).unwrap();
+            assert_eq!(bytes, self.build::<F>(self.new, self.ttl - 1), "{self:?}, prepared");
         }
         let mut forwarded = original;
         forward::<F, _>(&mut Frame::new(&mut forwarded), self.ttl).unwrap();
