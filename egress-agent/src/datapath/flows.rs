@@ -24,7 +24,7 @@ use serde::Serialize;
 
 use super::{
     pins::Pins,
-    shortcuts::totals,
+    shortcuts::{keys, totals},
     sys::{Batches, open_pin},
 };
 
@@ -160,6 +160,7 @@ where
     FlowValue<F>: Pod,
     Shortcut<F>: Pod,
 {
+    let mut short = keys::<F>(pins)?;
     let mut out = Vec::new();
     let mut back = HashMap::new();
     walk::<F>(pins, |key, value| {
@@ -170,7 +171,9 @@ where
             back.insert(*key, *value);
         }
     })?;
-    let totals = totals::<F>(pins)?;
+    // What had a slot before may have lost it, what has one now may have got it: the table was told since it was read.
+    short.extend(keys::<F>(pins)?);
+    let totals = totals::<F>(pins, short)?;
     for (key, half) in out.iter_mut().map(|(key, half)| (&*key, half)).chain(&mut back) {
         if let Some((packets, bytes)) = totals.get(key) {
             (half.packets, half.bytes) = (*packets, *bytes);
