@@ -85,6 +85,13 @@ impl Plan {
     fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.contains(only.as_str()))
     }
+
+    /// Fails if nothing was measured for want of a measure that was asked for.
+    fn met(&self, any: bool, hint: &str) -> Result<()> {
+        let only = self.only.as_deref().unwrap_or_default();
+        ensure!(any, "--only: no measure's name contains {only:?}; {hint}");
+        Ok(())
+    }
 }
 
 /// Where reports go, beside standard output.
@@ -99,13 +106,17 @@ pub struct Reports {
 /// Measures and reports.
 pub fn run(plan: &Plan, reports: &Reports) -> Result<()> {
     let machine = Machine::look();
-    report::write(&machine, &measure(plan)?, &[], reports)
+    let measures = measure(plan)?;
+    plan.met(!measures.is_empty(), "docs/bench.md and the report of a whole run have the names")?;
+    report::write(&machine, &measures, &[], reports)
 }
 
 /// Finds where the time of our programs goes, and reports.
 pub fn profile(plan: &Plan, reports: &Reports) -> Result<()> {
     let machine = Machine::look();
-    report::write(&machine, &[], &programs::profile(plan)?, reports)
+    let programs = programs::profile(plan)?;
+    plan.met(!programs.is_empty(), "there are sizes, hot, cold, load and helpers")?;
+    report::write(&machine, &[], &programs, reports)
 }
 
 /// Measures.
