@@ -86,8 +86,8 @@ fn annotations(spec: &VpcEgressGatewaySpec, resolved: &Resolved, compat: Compat)
     if compat == Compat::KubeOvn {
         routes.extend(&resolved.routes);
     }
-    let families = Family::ALL.into_iter().filter(|family| resolved.external.nets[*family].is_some());
-    let outside: Vec<IpNet> = families.map(everything).collect();
+    // A route of a family without an address cannot be set, and the Pod would not start.
+    let outside: Vec<IpNet> = resolved.outside.iter().copied().map(everything).collect();
     let bandwidth = |direction: fn(&Bandwidth) -> &Option<IntOrText>| {
         let rate = spec.bandwidth.as_ref().and_then(|bandwidth| direction(bandwidth).as_ref());
         rate.and_then(|rate| mbps(rate).ok()).filter(|rate| *rate > 0).map(|rate| rate.to_string())

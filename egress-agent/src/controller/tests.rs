@@ -3,6 +3,7 @@
 mod cluster;
 mod manifests;
 mod plan;
+mod pools;
 mod recorded;
 mod render;
 mod select;

@@ -1,15 +1,12 @@
 //! A VpcEgressGateway against the objects of a cluster, before there is any gateway Pod.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
+use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Families, SubnetView, choose_profile, egress, fields, pods, policies, subnets};
+use super::{Families, SubnetView, choose_profile, egress, families, fields, pods, policies, pools, subnets};
 use crate::{
-    k8s::api::{IPPool, VpcEgressGateway, VpcEgressGatewaySpec},
+    k8s::api::{VpcEgressGateway, VpcEgressGatewaySpec},
     spec::{
         addr::{Dual, Family, dual, ip},
         objects::{Located, Objects, list},
@@ -27,6 +24,8 @@ pub(crate) struct Resolved {
     pub(crate) internal: Network,
     /// Its Subnet outside.
     pub(crate) external: Network,
+    /// Families in which its Pods get an address outside.
+    pub(crate) outside: Vec<Family>,
     /// Provider of the external Subnet.
     pub(crate) provider: String,
     /// `namespace/name` of its NetworkAttachmentDefinition.
@@ -102,9 +101,9 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
             report.error(&at, "spec.externalSubnet", reason);
         }
         egress::lists(spec, internal, external, &at, report);
-        pools(objects, spec, internal, external, &at, report);
+        pools::check(objects, spec, internal, external, &at, report);
     }
-    let families = internal.as_ref().zip(external.as_ref()).map(|(i, e)| Families::of_spec(spec, i, e));
+    let families = internal.as_ref().zip(external.as_ref()).map(|(i, e)| Families::of_spec(objects, spec, i, e));
     if let Some(families) = &families
         && let (Some(v4), Some(v6)) = (families.missing(Family::V4), families.missing(Family::V6))
     {
@@ -113,10 +112,13 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
     let policies = policies::read(objects, spec, internal.as_ref(), external.as_ref(), families.as_ref(), &at, report);
     let bfd_peers = bfd_peers(objects, spec, families.as_ref(), &at, report);
     let provider = objects.subnets.get(&spec.external_subnet)?.object.spec.provider.clone();
+    let external = external?;
+    let lacks = |family: &Family| families::outside(objects, spec, &external, *family).is_some();
     Some(Resolved {
+        outside: Family::ALL.into_iter().filter(|family| !lacks(family)).collect(),
         vpc: subnets::vpc_name(spec).to_owned(),
         internal: Network::of(&internal?),
-        external: Network::of(&external?),
+        external: Network::of(&external),
         attachment: subnets::attachment_of(&provider)?,
         provider,
         bfd_peers,
@@ -146,38 +148,6 @@ fn references(objects: &Objects, spec: &VpcEgressGatewaySpec, at: &At, report: &
     if !spec.bgp_conf.is_empty() && !spec.evpn_conf.is_empty() && !objects.evpn.contains_key(&spec.evpn_conf) {
         let known = list(objects.evpn.keys());
         report.error(at, "spec.evpnConf", format!("EvpnConf {} is not {place}; known: {known}", spec.evpn_conf));
-    }
-}
-
-/// A pool is one of the Subnet that its addresses are used in.
-fn pools(
-    objects: &Objects,
-    spec: &VpcEgressGatewaySpec,
-    internal: &SubnetView<'_>,
-    external: &SubnetView<'_>,
-    at: &At,
-    report: &mut Report,
-) {
-    let pools: &BTreeMap<String, Located<IPPool>> = &objects.pools;
-    for (side, name, subnet) in
-        [("internal", &spec.internal_ip_pool, internal), ("external", &spec.external_ip_pool, external)]
-    {
-        let field = format!("spec.{side}IPPool");
-        match pools.get(name) {
-            _ if name.is_empty() => {}
-            None => {
-                let (known, place) = (list(pools.keys()), objects.place);
-                report.error(at, &field, format!("IPPool {name} is not {place}; known: {known}"));
-            }
-            Some(pool) if pool.object.spec.subnet != subnet.name => {
-                let reason = format!(
-                    "subnet {:?} of {side} IPPool {name:?} does not match {side} subnet {:?}",
-                    pool.object.spec.subnet, subnet.name
-                );
-                report.error(at, &field, reason);
-            }
-            Some(_) => {}
-        }
     }
 }
 

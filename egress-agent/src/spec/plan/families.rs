@@ -1,10 +1,13 @@
 //! Which address families a gateway serves.
 
-use super::{SubnetView, egress::Egress};
+use kube::ResourceExt as _;
+
+use super::{SubnetView, egress::Egress, pools};
 use crate::{
-    k8s::api::VpcEgressGatewaySpec,
+    k8s::api::{IPPool, VpcEgressGatewaySpec},
     spec::{
         addr::{Dual, Family, dual, ip},
+        objects::{Located, Objects},
         observed::{Address, Link},
     },
 };
@@ -36,19 +39,18 @@ impl Families {
         }))
     }
 
-    /// As far as Subnets and lists of addresses say it, for a gateway whose Pods are still to be.
-    pub(super) fn of_spec(spec: &VpcEgressGatewaySpec, internal: &SubnetView<'_>, external: &SubnetView<'_>) -> Self {
-        let side = |side: &str, subnet: &SubnetView<'_>, list: &str, addresses: &[String], family| {
-            if subnet.net(family).is_none() {
-                return Some(format!("{side} Subnet {} has no {family} CIDR", subnet.name));
-            }
-            let lists = |entry: &String| dual(entry, ip, Family::of).is_ok_and(|pair| pair[family].is_some());
-            let without = !addresses.is_empty() && !addresses.iter().any(lists);
-            without.then(|| format!("{list} lists no {family} address"))
-        };
+    /// As far as Subnets, pools and lists of addresses say it, for a gateway whose Pods are still to be.
+    pub(super) fn of_spec(
+        objects: &Objects,
+        spec: &VpcEgressGatewaySpec,
+        internal: &SubnetView<'_>,
+        external: &SubnetView<'_>,
+    ) -> Self {
+        let (list, pool) = (("internalIPs", &*spec.internal_ips), objects.pools.get(&spec.internal_ip_pool));
+        let inside = |family| lacks(("internal", internal), list, pool, family);
         Self(Dual::new(|family| {
-            side("internal", internal, "internalIPs", &spec.internal_ips, family)
-                .or_else(|| side("external", external, "externalIPs", &spec.external_ips, family))
+            inside(family)
+                .or_else(|| outside(objects, spec, external, family))
                 .map_or(Service::Served, Service::Missing)
         }))
     }
@@ -68,6 +70,34 @@ impl Families {
             _ => None,
         }
     }
+}
+
+/// Why Pods that are still to be get no address of the family outside.
+pub(super) fn outside(
+    objects: &Objects,
+    spec: &VpcEgressGatewaySpec,
+    subnet: &SubnetView<'_>,
+    family: Family,
+) -> Option<String> {
+    let list = ("externalIPs", &*spec.external_ips);
+    lacks(("external", subnet), list, objects.pools.get(&spec.external_ip_pool), family)
+}
+
+fn lacks(
+    (side, subnet): (&str, &SubnetView<'_>),
+    (list, addresses): (&str, &[String]),
+    pool: Option<&Located<IPPool>>,
+    family: Family,
+) -> Option<String> {
+    if subnet.net(family).is_none() {
+        return Some(format!("{side} Subnet {} has no {family} CIDR", subnet.name));
+    }
+    if let Some(pool) = pool.filter(|pool| !pools::has(&pool.object, family)) {
+        return Some(format!("IPPool {} has no {family} address", pool.object.name_any()));
+    }
+    let lists = |entry: &String| dual(entry, ip, Family::of).is_ok_and(|pair| pair[family].is_some());
+    let without = !addresses.is_empty() && !addresses.iter().any(lists);
+    without.then(|| format!("{list} lists no {family} address"))
 }
 
 fn inner(subnet: &SubnetView<'_>, link: &Link, family: Family) -> Service {

@@ -10,6 +10,7 @@ pub(crate) mod fields;
 mod interfaces;
 pub(crate) mod pods;
 mod policies;
+mod pools;
 pub(crate) mod subnets;
 
 use std::net::IpAddr;

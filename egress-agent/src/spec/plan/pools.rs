@@ -1,0 +1,97 @@
+//! IPPools: whether the Pods of a gateway can get their addresses from one.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::SubnetView;
+use crate::{
+    k8s::api::{IPPool, VpcEgressGatewaySpec},
+    spec::{
+        addr::{Dual, Family, ip},
+        objects::{Objects, list},
+        report::{At, Report},
+    },
+};
+
+/// A pool is one of the Subnet that its addresses are used in, and has one for each Pod.
+pub(super) fn check(
+    objects: &Objects,
+    spec: &VpcEgressGatewaySpec,
+    internal: &SubnetView<'_>,
+    external: &SubnetView<'_>,
+    at: &At,
+    report: &mut Report,
+) {
+    for (side, name, subnet) in
+        [("internal", &spec.internal_ip_pool, internal), ("external", &spec.external_ip_pool, external)]
+    {
+        if name.is_empty() {
+            continue;
+        }
+        let field = format!("spec.{side}IPPool");
+        let Some(pool) = objects.pools.get(name) else {
+            let (known, place) = (list(objects.pools.keys()), objects.place);
+            report.error(at, &field, format!("IPPool {name} is not {place}; known: {known}"));
+            continue;
+        };
+        if pool.object.spec.subnet != subnet.name {
+            let reason = format!(
+                "subnet {:?} of {side} IPPool {name:?} does not match {side} subnet {:?}",
+                pool.object.spec.subnet, subnet.name
+            );
+            report.error(at, &field, reason);
+            continue;
+        }
+        let mut has = Dual::<u128>::default();
+        for (i, entry) in pool.object.spec.ips.iter().enumerate() {
+            let wrong = match range(entry) {
+                Err(reason) => reason,
+                Ok((first, last)) if subnet.contains(first) && subnet.contains(last) => {
+                    let count = &mut has[Family::of(first)];
+                    *count = count.saturating_add(size(first, last));
+                    continue;
+                }
+                Ok(_) => format!("{entry} is outside {}; name addresses of that Subnet", subnet.describe()),
+            };
+            report.error(&pool.at(), &format!("spec.ips[{i}]"), wrong);
+        }
+        let replicas = spec.replicas.unwrap_or(1);
+        for family in Family::ALL.into_iter().filter(|family| has[*family] > 0) {
+            if has[family] < u128::try_from(replicas).unwrap_or(0) {
+                let reason =
+                    format!("IPPool {name} has {} {family} addresses for {replicas} replicas; add some", has[family]);
+                report.error(at, &field, reason);
+            }
+        }
+    }
+}
+
+/// Whether a pool has addresses of a family.
+pub(super) fn has(pool: &IPPool, family: Family) -> bool {
+    pool.spec.ips.iter().any(|entry| range(entry).is_ok_and(|(first, _)| Family::of(first) == family))
+}
+
+/// First and last address of an entry: an address, `first..last` or a CIDR.
+fn range(entry: &str) -> Result<(IpAddr, IpAddr), String> {
+    let wrong =
+        || format!("{entry:?} is no address, range or CIDR; write 10.16.0.5, 10.16.0.5..10.16.0.9 or 10.16.0.8/29");
+    let entry = entry.trim();
+    if let Some((first, last)) = entry.split_once("..") {
+        let pair = (ip(first).map_err(|_| wrong())?, ip(last).map_err(|_| wrong())?);
+        return if Family::of(pair.0) == Family::of(pair.1) && pair.0 <= pair.1 { Ok(pair) } else { Err(wrong()) };
+    }
+    if entry.contains('/') {
+        let net: IpNet = entry.parse().map_err(|_| wrong())?;
+        return Ok((net.network(), net.broadcast()));
+    }
+    ip(entry).map(|ip| (ip, ip)).map_err(|_| wrong())
+}
+
+fn size(first: IpAddr, last: IpAddr) -> u128 {
+    let number = |ip| match ip {
+        IpAddr::V4(ip) => u128::from(ip.to_bits()),
+        IpAddr::V6(ip) => ip.to_bits(),
+    };
+    number(last).saturating_sub(number(first)).saturating_add(1)
+}
