@@ -29,6 +29,8 @@ pub(super) fn prepare(spec: &VpcEgressGatewaySpec, settings: &Settings) -> Value
         "image": image(spec, settings),
         "imagePullPolicy": settings.pull_policy,
         "command": ["egress-agent", "prepare", "--file", CONFIG],
+        // What it says last is what the condition of the VEG quotes.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": [field("POD_UID", "metadata.uid")],
         "securityContext": {"privileged": true},
         "volumeMounts": [
@@ -46,6 +48,7 @@ pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: 
         "image": image(spec, settings),
         "imagePullPolicy": settings.pull_policy,
         "command": ["egress-agent", "gateway", "--file", CONFIG],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
         "env": [
             field("POD_UID", "metadata.uid"),
             field("POD_NAME", "metadata.name"),

@@ -25,6 +25,7 @@ pub mod render;
 pub mod select;
 pub mod state;
 mod status;
+mod waits;
 mod workload;
 
 #[cfg(test)]

@@ -106,10 +106,11 @@ fn effective(facts: &Facts<'_>) -> (&'static str, Said) {
         (None, Some((pod, winner))) => {
             let others = match facts.lost.len() {
                 1 => String::new(),
-                many => format!(" and {} more", many - 1),
+                2 => "; 1 more Pod leaves by another gateway".to_owned(),
+                many => format!("; {} more Pods leave by other gateways", many - 1),
             };
             let message = format!(
-                "Pod {pod}{others} leaves by VpcEgressGateway {winner}, which selects it, too: the oldest valid one has it"
+                "Pod {pod} leaves by VpcEgressGateway {winner}, which selects it, too: the oldest valid one has it{others}"
             );
             (false, "PodsSelectedByOther", message)
         }

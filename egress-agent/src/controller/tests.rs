@@ -9,6 +9,7 @@ mod render;
 mod select;
 mod specs;
 mod state;
+mod waits;
 
 use std::{fs, path::PathBuf};
 

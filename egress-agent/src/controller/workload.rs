@@ -5,6 +5,7 @@ use std::{cmp::Ordering, collections::BTreeMap, net::IpAddr};
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use serde::Deserialize;
 
+use super::waits;
 use crate::spec::addr::Family;
 
 /// Multus' report about the networks of a Pod.
@@ -52,8 +53,14 @@ pub(super) fn pods(pods: &[&Pod], nodes: &Nodes) -> Pods {
         }
         found.count += 1;
         let name = pod.metadata.name.as_deref().unwrap_or_default();
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        let works = nodes.get(&node);
         if phase != "Running" {
-            found.waiting.push(format!("Pod {name} is {phase}"));
+            let why = match works {
+                Some(false) => format!(" on Node {node}, which is not ready"),
+                _ => waits::why(pod).map(|why| format!(": {why}")).unwrap_or_default(),
+            };
+            found.waiting.push(format!("Pod {name} is {phase}{why}"));
             continue;
         }
         let ips: Vec<IpAddr> = status
@@ -80,15 +87,16 @@ pub(super) fn pods(pods: &[&Pod], nodes: &Nodes) -> Pods {
         let ready = status
             .and_then(|status| status.conditions.as_ref())
             .is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-        let works = nodes.get(&node);
         match works {
             None => {
                 found.waiting.push(format!("Pod {name} is on Node {node}, which is gone"));
                 continue;
             }
             Some(false) => found.waiting.push(format!("Pod {name} is on Node {node}, which is not ready")),
-            Some(true) if !ready => found.waiting.push(format!("Pod {name} is not ready")),
+            Some(true) if !ready => {
+                let why = waits::why(pod).map(|why| format!(": {why}")).unwrap_or_default();
+                found.waiting.push(format!("Pod {name} is not ready{why}"));
+            }
             Some(true) => {}
         }
         let ready = ready && works == Some(&true);

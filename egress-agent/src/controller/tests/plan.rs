@@ -354,12 +354,14 @@ fn who_lost_a_pod_is_told() {
     older.metadata.name = Some("gateway0".to_owned());
     world.index.gateway(&older);
     world.index.pod(&client("c"));
+    world.index.pod(&client("d"));
     world.settle(NOW);
     let (status, reason, message) = world.condition("SelectorsEffective");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "PodsSelectedByOther"));
     assert_eq!(
         message,
-        "Pod ns1/c leaves by VpcEgressGateway default/gateway0, which selects it, too: the oldest valid one has it"
+        "Pod ns1/c leaves by VpcEgressGateway default/gateway0, which selects it, too: the oldest valid one has it; \
+         1 more Pod leaves by another gateway"
     );
     assert!(world.config.as_ref().unwrap().data.as_ref().unwrap()["pods.json"].contains("\"items\":[]"));
     world.index.without_gateway("default/gateway0");
