@@ -187,6 +187,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
         errors: wanted.as_ref().err(),
         taken: input.taken.is_some(),
         not_served: &not_served,
+        warnings: wanted.as_ref().map_or(&[], |wanted| &wanted.resolved.warnings),
         lost: &input.lost,
         unwritable,
         pods: &pods,
@@ -206,7 +207,7 @@ pub fn plan(input: &Input<'_>) -> Plan {
 pub fn mistakes(input: &Input<'_>) -> Result<(), String> {
     match &input.taken {
         Some(reason) => Err(reason.clone()),
-        None => check(input.objects, input.gateway).map(drop).map_err(|errors| status::told(&errors)),
+        None => check(input.objects, input.gateway).map(drop).map_err(|errors| status::told(&errors.0)),
     }
 }
 

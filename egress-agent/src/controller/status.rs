@@ -29,6 +29,8 @@ pub(super) struct Facts<'a> {
     pub(super) taken: bool,
     /// Fields that are not served, and what that means.
     pub(super) not_served: &'a [(String, String)],
+    /// What else a valid one's owner should know.
+    pub(super) warnings: &'a [Problem],
     /// Pods that another gateway has.
     pub(super) lost: &'a BTreeMap<String, String>,
     /// Why the Pods' addresses cannot be given to the gateway.
@@ -80,12 +82,12 @@ type Said = (bool, &'static str, String);
 
 fn validated(facts: &Facts<'_>) -> (&'static str, Said) {
     let said = match facts.errors {
-        None => (true, "Valid", String::new()),
-        Some(errors) if facts.taken => (false, "NameTaken", told(errors)),
+        None => (true, "Valid", told(facts.warnings)),
+        Some(errors) if facts.taken => (false, "NameTaken", told(&errors.0)),
         Some(errors) if errors.0.iter().all(|error| error.reason.starts_with(NO_BFD_PORT)) => {
-            (false, "VpcBfdPortNotEnabled", told(errors))
+            (false, "VpcBfdPortNotEnabled", told(&errors.0))
         }
-        Some(errors) => (false, "InvalidSpec", told(errors)),
+        Some(errors) => (false, "InvalidSpec", told(&errors.0)),
     };
     (kind::VALIDATED, said)
 }
@@ -123,7 +125,7 @@ fn ready(facts: &Facts<'_>, replicas: i64) -> Said {
     let (namespace, name) = (names::namespace(facts.gateway), names::name(facts.gateway));
     if let Some(errors) = facts.errors {
         let running = if facts.deployment.is_some() { "; the last valid state is kept" } else { "" };
-        return (false, "ReconcileWorkloadFailed", format!("{}{running}", told(errors)));
+        return (false, "ReconcileWorkloadFailed", format!("{}{running}", told(&errors.0)));
     }
     if let Some(failure) = facts.failure {
         return (false, "ReconcileWorkloadFailed", failure.to_owned());
@@ -143,14 +145,14 @@ fn ready(facts: &Facts<'_>, replicas: i64) -> Said {
     (false, "Processing", format!("Waiting for Deployment {deployment} to be ready{waiting}"))
 }
 
-/// All mistakes in one line; those of the VEG itself by field, others with their object.
-pub(super) fn told(errors: &SpecErrors) -> String {
+/// All mistakes, or warnings, in one line; those of the VEG itself by field, others with their object.
+pub(super) fn told(problems: &[Problem]) -> String {
     let told = |problem: &Problem| {
         let object = problem.object.as_deref().filter(|object| !object.starts_with("VpcEgressGateway "));
         let place: Vec<&str> = [object, problem.field.as_deref()].into_iter().flatten().collect();
         if place.is_empty() { problem.reason.clone() } else { format!("{}: {}", place.join(", "), problem.reason) }
     };
-    errors.0.iter().map(told).collect::<Vec<_>>().join("; ")
+    problems.iter().map(told).collect::<Vec<_>>().join("; ")
 }
 
 /// A condition with its times: `lastTransitionTime` moves with `status` only, `lastUpdateTime` with anything.

@@ -6,10 +6,12 @@ mod plan;
 mod pools;
 mod recorded;
 mod render;
+mod said;
 mod select;
 mod specs;
 mod state;
 mod waits;
+mod world;
 
 use std::{fs, path::PathBuf};
 

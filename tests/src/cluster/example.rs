@@ -61,6 +61,8 @@ impl Conversation {
 pub struct Seen {
     /// Who asked.
     pub pod: String,
+    /// On which Node.
+    pub node: String,
     /// Under which addresses.
     pub addresses: BTreeSet<String>,
 }
@@ -80,16 +82,20 @@ impl<'a> Clients<'a> {
 
     /// Whom the server outside saw when this Pod (`namespace/name`) asked some times, each time from another port.
     pub fn seen(&self, pod: &str) -> Result<Seen> {
+        let (namespace, name) = named(pod)?;
+        let mut get = self.0.kubectl();
+        get.args(["--namespace", namespace, "get", "pod", name, "-o", "jsonpath={.spec.nodeName}"]);
+        let node = output(&mut get)?;
         let text = self.run(pod, &["get", &SERVER.0.to_string(), CONNECTIONS])?;
         let addresses: BTreeSet<_> =
             text.lines().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect();
         ensure!(!addresses.is_empty(), "no answer for {pod}");
-        Ok(Seen { pod: pod.to_owned(), addresses })
+        Ok(Seen { pod: pod.to_owned(), node, addresses })
     }
 
     /// What the program of a client Pod says.
     pub fn run(&self, pod: &str, words: &[&str]) -> Result<String> {
-        let (namespace, name) = pod.split_once('/').with_context(|| format!("{pod} as namespace/name"))?;
+        let (namespace, name) = named(pod)?;
         let mut exec = self.0.kubectl();
         exec.args(["--namespace", namespace, "exec", name, "--", "pod"]).args(words);
         output(&mut exec)
@@ -123,6 +129,10 @@ impl<'a> Clients<'a> {
         ensure!(leaks.is_empty(), "inside addresses were seen outside: {leaks:?}");
         Ok(all)
     }
+}
+
+fn named(pod: &str) -> Result<(&str, &str)> {
+    pod.split_once('/').with_context(|| format!("{pod} as namespace/name"))
 }
 
 impl Drop for Clients<'_> {

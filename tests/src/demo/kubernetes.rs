@@ -105,7 +105,7 @@ fn policies(report: &mut Report, cluster: &Cluster) -> Result<()> {
 fn who_leaves(report: &mut Report, clients: &Clients<'_>, external: &[&str]) -> Result<()> {
     let seen = clients.leave_by(external)?;
     let addresses = |seen: &Seen| seen.addresses.iter().cloned().collect::<Vec<_>>().join(" ");
-    let rows: Vec<_> = seen.iter().map(|seen| vec![seen.pod.clone(), addresses(seen)]).collect();
-    report.table(&["POD", "SEEN OUTSIDE AS, 16 CONNECTIONS"], &rows)?;
+    let rows: Vec<_> = seen.iter().map(|seen| vec![seen.pod.clone(), seen.node.clone(), addresses(seen)]).collect();
+    report.table(&["POD", "NODE", "SEEN OUTSIDE AS, 16 CONNECTIONS"], &rows)?;
     report.text("A capture outside saw no inside address.")
 }

@@ -101,6 +101,9 @@ fn listed(
             if let Some(subnet) = subnet.filter(|subnet| !subnet.contains(addr)) {
                 let reason = format!("{addr} is outside {}; name an address of that Subnet", subnet.describe());
                 report.error(at, &field, reason);
+            } else if let Some(subnet) = subnet.filter(|subnet| subnet.gateways().any(|gateway| gateway == addr)) {
+                let reason = format!("{addr} is the gateway of {}; name an address that is free", subnet.describe());
+                report.error(at, &field, reason);
             } else if addresses.contains(&addr) {
                 report.error(at, &field, format!("{addr} is listed twice; each address is listed once"));
             } else {
