@@ -43,6 +43,9 @@ pub(super) fn prepare(spec: &VpcEgressGatewaySpec, settings: &Settings) -> Value
 
 /// `gateway`.
 pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: &Settings) -> Value {
+    let mut startup = probe("ready", 1, 60);
+    // It has its maps some half a second after its start: a look before that would leave a Warning.
+    startup["initialDelaySeconds"] = json!(1);
     json!({
         "name": "gateway",
         "image": image(spec, settings),
@@ -63,7 +66,7 @@ pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: 
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON"]},
         },
-        "startupProbe": probe("ready", 1, 60),
+        "startupProbe": startup,
         "livenessProbe": probe("live", 10, 3),
         "readinessProbe": probe("ready", 5, 1),
         "volumeMounts": [
