@@ -273,7 +273,7 @@ fn learn<F: Shortcuts>(key: &FlowKey<F::Addr>, target: &Target<F>, now: u32) -> 
     learned.turn()
 }
 
-/// Whether a half and the other one of its flow are alive, belong together, and neither showed that it ends.
+/// Whether a half and the other one of its flow are alive, belong together, and the other one did not show that it ends.
 #[inline(always)]
 fn lasts<F: Maps>(key: &FlowKey<F::Addr>) -> u32 {
     let Some(half) = Slot::<F>::of(key) else { return 0 };

@@ -1,6 +1,6 @@
 //! Why a Pod does not get on: what its own status says of it.
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod};
 
 /// What a container waits for when nothing is wrong.
 const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
@@ -8,8 +8,12 @@ const STARTING: [&str; 2] = ["PodInitializing", "ContainerCreating"];
 /// So much of a message is shown.
 const SHOWN: usize = 300;
 
-/// In one line; nothing where it only takes its time.
-pub(super) fn why(pod: &Pod) -> Option<String> {
+/// In one line, behind a colon; nothing where it only takes its time.
+pub(super) fn why(pod: &Pod) -> String {
+    reason(pod).map(|why| format!(": {why}")).unwrap_or_default()
+}
+
+fn reason(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let is_false = |kind: &str| {
         status.conditions.iter().flatten().find(|condition| condition.type_ == kind && condition.status == "False")
@@ -22,19 +26,28 @@ pub(super) fn why(pod: &Pod) -> Option<String> {
         return Some(why);
     }
     // The kubelet's Events say more, but nobody keeps those.
-    is_false("PodReadyToStartContainers").map(|_| "its network is not set up yet".to_owned())
+    is_false("PodReadyToStartContainers")
+        .map(|_| "its sandbox is not ready yet (volumes, network; see the Pod's Events)".to_owned())
 }
 
-/// What keeps a container from running, and the last words of the one before.
+/// What keeps a container from running, or made it start again, and the last words about that.
 fn stuck(status: &ContainerStatus) -> Option<String> {
     let state = status.state.as_ref()?;
-    let (waiting, ended) = (state.waiting.as_ref(), state.terminated.as_ref());
-    let last = status.last_state.as_ref().and_then(|last| last.terminated.as_ref());
-    let reason = waiting
-        .and_then(|waiting| waiting.reason.as_deref())
-        .filter(|reason| !STARTING.contains(reason))
-        .or_else(|| ended.filter(|ended| ended.exit_code != 0)?.reason.as_deref())?;
-    let said = ended.or(last).and_then(|ended| ended.message.as_deref()).map(line).filter(|said| !said.is_empty());
+    let failed = |ended: &ContainerStateTerminated| ended.exit_code != 0;
+    let last = status.last_state.as_ref().and_then(|last| last.terminated.as_ref()).filter(|last| failed(last));
+    let words = |ended: &ContainerStateTerminated| ended.message.clone();
+    let (reason, said) = if let Some(waiting) = &state.waiting {
+        let reason = waiting.reason.as_deref().filter(|reason| !STARTING.contains(reason))?;
+        // Of a crash the message only says how long the kubelet waits.
+        let said = if reason == "CrashLoopBackOff" { last.and_then(words) } else { waiting.message.clone() };
+        (reason.to_owned(), said)
+    } else if let Some(ended) = state.terminated.as_ref().filter(|ended| failed(ended)) {
+        (ended.reason.clone()?, words(ended))
+    } else {
+        let last = last.filter(|_| !status.ready && state.running.is_some())?;
+        (format!("runs again after {}", last.reason.as_deref().unwrap_or("Error")), words(last))
+    };
+    let said = said.as_deref().map(line).filter(|said| !said.is_empty());
     let said = said.map(|said| format!(": {said}")).unwrap_or_default();
     Some(format!("container {}: {reason}{said}", status.name))
 }

@@ -58,7 +58,8 @@ pub(super) fn pods(pods: &[&Pod], nodes: &Nodes) -> Pods {
         if phase != "Running" {
             let why = match works {
                 Some(false) => format!(" on Node {node}, which is not ready"),
-                _ => waits::why(pod).map(|why| format!(": {why}")).unwrap_or_default(),
+                None if !node.is_empty() => format!(" on Node {node}, which is gone"),
+                _ => waits::why(pod),
             };
             found.waiting.push(format!("Pod {name} is {phase}{why}"));
             continue;
@@ -93,10 +94,7 @@ pub(super) fn pods(pods: &[&Pod], nodes: &Nodes) -> Pods {
                 continue;
             }
             Some(false) => found.waiting.push(format!("Pod {name} is on Node {node}, which is not ready")),
-            Some(true) if !ready => {
-                let why = waits::why(pod).map(|why| format!(": {why}")).unwrap_or_default();
-                found.waiting.push(format!("Pod {name} is not ready{why}"));
-            }
+            Some(true) if !ready => found.waiting.push(format!("Pod {name} is not ready{}", waits::why(pod))),
             Some(true) => {}
         }
         let ready = ready && works == Some(&true);

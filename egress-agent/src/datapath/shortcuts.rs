@@ -59,7 +59,8 @@ where
             // Every change of a slot shows in its seal: nothing went from it to the table between the two looks.
             let same = Seal(before.seal).at_rest() && after.is_some_and(|after| after.seal == before.seal);
             if same || look == LOOKS {
-                let untold = if before.key == key { (before.packets, before.bytes) } else { (0, 0) };
+                let own = before.key == key && Seal(before.seal).at_rest();
+                let untold = if own { (before.packets, before.bytes) } else { (0, 0) };
                 totals.insert(key, (half.packets + untold.0, half.bytes + untold.1));
                 break;
             }

@@ -123,9 +123,9 @@ pub(super) fn entry<F: Stack>(packet: &Parsed<F>, end: End, now: Now) -> Option<
 
 /// Where the protocol's header is, if the packet has it.
 #[derive(Clone, Copy)]
-pub(super) struct Header {
-    pub(super) l4: u32,
-    pub(super) headless: bool,
+struct Header {
+    l4: u32,
+    headless: bool,
 }
 
 #[expect(clippy::too_many_arguments, reason = "inlined; a struct of them would not fit the stack")]
@@ -185,7 +185,7 @@ fn translated<F: Stack, P: Packet>(
 
 /// What changes of a packet of a flow.
 #[inline(always)]
-pub(super) fn translation<F: Stack>(
+fn translation<F: Stack>(
     parsed: &Parsed<F>,
     header: Header,
     end: End,

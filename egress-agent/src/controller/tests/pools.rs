@@ -42,38 +42,49 @@ fn default_routes_are_of_families_with_an_address_outside() {
 #[test]
 fn a_pool_has_addresses_for_all_pods() {
     let pool = |ips: Value| rendered(|spec| spec["internalIPPool"] = json!("p"), &ips);
+    let v6 = "fd00:10:16::10..fd00:10:16::1f";
     for good in [
-        json!(["10.16.1.1..10.16.1.2"]),
-        json!(["10.16.1.0/30", "fd00:10:16::10..fd00:10:16::1f"]),
-        json!(["10.16.1.1", "10.16.1.9"]),
+        json!(["10.16.1.1..10.16.1.2", v6]),
+        json!(["10.16.1.0/30", v6]),
+        json!(["10.16.1.1", "10.16.1.9", "fd00:10:16::10", "fd00:10:16::12"]),
+        // What is outside of the Subnet is not used.
+        json!(["10.15.255.0..10.16.0.50", "fd00::/16"]),
     ] {
         pool(good).unwrap();
     }
+    let few = "replicas; each Pod gets one of every family that the Subnet has";
     for (bad, want) in [
-        (json!(["10.16.1.1"]), "spec.internalIPPool: IPPool p has 1 IPv4 addresses for 2 replicas; add some"),
-        (json!(["10.16.1.0/24", "fd00:10:16::10"]), "IPPool p has 1 IPv6 addresses for 2 replicas"),
-        (json!(["10.16.1.0/24", "foo"]), "IPPool p, spec.ips[1]: \"foo\" is no address, range or CIDR"),
-        (json!(["10.16.1.9..10.16.1.1"]), "spec.ips[0]: \"10.16.1.9..10.16.1.1\" is no address, range or CIDR"),
-        (json!(["10.77.0.0/24"]), "spec.ips[0]: 10.77.0.0/24 is outside Subnet ovn-default"),
-        (json!([]), "no address family has a gateway: IPPool p has no IPv4 address"),
+        (
+            json!(["10.16.1.1", v6]),
+            &*format!(
+                "spec.internalIPPool: IPPool p has 1 IPv4 addresses of Subnet ovn-default (10.16.0.0/16,fd00:10:16::/112) for 2 {few}"
+            ),
+        ),
+        (json!(["10.16.1.0/24", "fd00:10:16::10"]), "IPPool p has 1 IPv6 addresses of"),
+        (json!(["10.16.1.0/24"]), "IPPool p has 0 IPv6 addresses of"),
+        (json!(["10.77.0.0/24", v6]), "IPPool p has 0 IPv4 addresses of"),
+        (json!(["10.16.1.0/24", v6, "foo"]), "IPPool p, spec.ips[2]: \"foo\" is no address, range or CIDR"),
+        (json!(["10.16.1.9..10.16.1.1", v6]), "spec.ips[0]: \"10.16.1.9..10.16.1.1\" is no address, range or CIDR"),
     ] {
         let error = pool(bad).unwrap_err();
         assert!(error.contains(want), "{error}");
     }
 }
 
-/// What a pool lacks is said of the policy, before a Pod says so.
+/// Inside, any address will do: Kube-OVN gives Pods one of the family that the list lacks.
 #[test]
-fn a_family_that_a_pool_lacks_has_no_gateway() {
-    let error = rendered(
-        |spec| {
-            spec["internalIPPool"] = json!("p");
-            spec["policies"][0]["ipBlocks"] = json!(["10.18.0.0/16", "fd00:18::/64"]);
-        },
-        &json!(["10.16.1.0/24"]),
-    )
-    .unwrap_err();
-    let want =
-        "spec.policies[0].ipBlocks[1]: fd00:18::/64 is IPv6, a family with no gateway: IPPool p has no IPv6 address";
+fn only_the_list_of_egress_addresses_says_which_families_are_served() {
+    let with = |list: &'static str, ips: Value| {
+        rendered(
+            |spec| {
+                spec[list] = ips.clone();
+                spec["policies"][0]["ipBlocks"] = json!(["10.18.0.0/16", "fd00:18::/64"]);
+            },
+            &json!([]),
+        )
+    };
+    with("internalIPs", json!(["10.16.0.12", "10.16.0.13"])).unwrap();
+    let error = with("externalIPs", json!(["172.17.0.11", "172.17.0.12"])).unwrap_err();
+    let want = "spec.policies[0].ipBlocks[1]: fd00:18::/64 is IPv6, a family with no gateway: externalIPs lists no IPv6 address";
     assert!(error.contains(want), "{error}");
 }

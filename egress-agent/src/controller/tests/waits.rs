@@ -27,23 +27,27 @@ fn what_is_wrong_is_told_and_what_takes_its_time_is_not() {
         |message: &str| json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": message}]});
     let sandbox = |status: &str| json!({"conditions": [{"type": "PodReadyToStartContainers", "status": status}]});
     for (status, want) in [
-        (json!({"phase": "Pending"}), None),
-        (unscheduled("0/2 nodes are available."), Some("0/2 nodes are available.")),
-        (sandbox("False"), Some("its network is not set up yet")),
-        (sandbox("True"), None),
-        (prepare(&json!({"waiting": {"reason": "PodInitializing"}})), None),
-        (prepare(&json!({"running": {}})), None),
-        (prepare(&json!({"terminated": {"exitCode": 0, "reason": "Completed"}})), None),
+        (json!({"phase": "Pending"}), ""),
+        (unscheduled("0/2 nodes are available."), ": 0/2 nodes are available."),
+        (sandbox("False"), ": its sandbox is not ready yet (volumes, network; see the Pod's Events)"),
+        (sandbox("True"), ""),
+        (prepare(&json!({"waiting": {"reason": "PodInitializing"}})), ""),
+        (prepare(&json!({"running": {}})), ": container prepare: runs again after Error: error: why"),
+        (prepare(&json!({"terminated": {"exitCode": 0, "reason": "Completed"}})), ""),
         (
             prepare(&json!({"waiting": {"reason": "CrashLoopBackOff"}})),
-            Some("container prepare: CrashLoopBackOff: error: why"),
+            ": container prepare: CrashLoopBackOff: error: why",
+        ),
+        (
+            prepare(&json!({"waiting": {"reason": "CreateContainerConfigError", "message": "no such key"}})),
+            ": container prepare: CreateContainerConfigError: no such key",
         ),
         (
             prepare(&json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "error: now"}})),
-            Some("container prepare: Error: error: now"),
+            ": container prepare: Error: error: now",
         ),
     ] {
-        assert_eq!(why(&pod(&status)).as_deref(), want, "{status}");
+        assert_eq!(why(&pod(&status)), want, "{status}");
     }
 }
 
@@ -53,4 +57,5 @@ fn a_dead_node_is_told_of_a_pod_that_never_ran() {
     let waiting = |works| pods(&[&pending], &Nodes::from([("node2".to_owned(), works)])).waiting;
     assert_eq!(waiting(false), ["Pod g-a is Pending on Node node2, which is not ready"]);
     assert_eq!(waiting(true), ["Pod g-a is Pending"]);
+    assert_eq!(pods(&[&pending], &Nodes::new()).waiting, ["Pod g-a is Pending on Node node2, which is gone"]);
 }

@@ -41,9 +41,9 @@ pub(crate) struct Resolved {
 }
 
 impl Resolved {
-    /// Whether both Subnets have the family.
+    /// Whether its Pods have addresses of the family on both sides.
     pub(crate) fn serves(&self, family: Family) -> bool {
-        self.internal.nets[family].is_some() && self.external.nets[family].is_some()
+        self.internal.nets[family].is_some() && self.outside.contains(&family)
     }
 }
 
@@ -103,7 +103,7 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
         egress::lists(spec, internal, external, &at, report);
         pools::check(objects, spec, internal, external, &at, report);
     }
-    let families = internal.as_ref().zip(external.as_ref()).map(|(i, e)| Families::of_spec(objects, spec, i, e));
+    let families = internal.as_ref().zip(external.as_ref()).map(|(i, e)| Families::of_spec(spec, i, e));
     if let Some(families) = &families
         && let (Some(v4), Some(v6)) = (families.missing(Family::V4), families.missing(Family::V6))
     {
@@ -113,7 +113,7 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
     let bfd_peers = bfd_peers(objects, spec, families.as_ref(), &at, report);
     let provider = objects.subnets.get(&spec.external_subnet)?.object.spec.provider.clone();
     let external = external?;
-    let lacks = |family: &Family| families::outside(objects, spec, &external, *family).is_some();
+    let lacks = |family: &Family| families::outside(spec, &external, *family).is_some();
     Some(Resolved {
         outside: Family::ALL.into_iter().filter(|family| !lacks(family)).collect(),
         vpc: subnets::vpc_name(spec).to_owned(),

@@ -1,13 +1,10 @@
 //! Which address families a gateway serves.
 
-use kube::ResourceExt as _;
-
-use super::{SubnetView, egress::Egress, pools};
+use super::{SubnetView, egress::Egress};
 use crate::{
-    k8s::api::{IPPool, VpcEgressGatewaySpec},
+    k8s::api::VpcEgressGatewaySpec,
     spec::{
         addr::{Dual, Family, dual, ip},
-        objects::{Located, Objects},
         observed::{Address, Link},
     },
 };
@@ -39,19 +36,11 @@ impl Families {
         }))
     }
 
-    /// As far as Subnets, pools and lists of addresses say it, for a gateway whose Pods are still to be.
-    pub(super) fn of_spec(
-        objects: &Objects,
-        spec: &VpcEgressGatewaySpec,
-        internal: &SubnetView<'_>,
-        external: &SubnetView<'_>,
-    ) -> Self {
-        let (list, pool) = (("internalIPs", &*spec.internal_ips), objects.pools.get(&spec.internal_ip_pool));
-        let inside = |family| lacks(("internal", internal), list, pool, family);
+    /// As far as Subnets and the list of egress addresses say it, for a gateway whose Pods are still to be.
+    pub(super) fn of_spec(spec: &VpcEgressGatewaySpec, internal: &SubnetView<'_>, external: &SubnetView<'_>) -> Self {
+        let inside = |family| internal.net(family).is_none().then(|| no_cidr("internal", internal, family));
         Self(Dual::new(|family| {
-            inside(family)
-                .or_else(|| outside(objects, spec, external, family))
-                .map_or(Service::Served, Service::Missing)
+            inside(family).or_else(|| outside(spec, external, family)).map_or(Service::Served, Service::Missing)
         }))
     }
 
@@ -72,32 +61,19 @@ impl Families {
     }
 }
 
-/// Why Pods that are still to be get no address of the family outside.
-pub(super) fn outside(
-    objects: &Objects,
-    spec: &VpcEgressGatewaySpec,
-    subnet: &SubnetView<'_>,
-    family: Family,
-) -> Option<String> {
-    let list = ("externalIPs", &*spec.external_ips);
-    lacks(("external", subnet), list, objects.pools.get(&spec.external_ip_pool), family)
-}
-
-fn lacks(
-    (side, subnet): (&str, &SubnetView<'_>),
-    (list, addresses): (&str, &[String]),
-    pool: Option<&Located<IPPool>>,
-    family: Family,
-) -> Option<String> {
+/// Why Pods that are still to be get no egress address of the family. Where only addresses of the other one are listed, Kube-OVN
+/// gives them a random one: that is none to rely on.
+pub(super) fn outside(spec: &VpcEgressGatewaySpec, subnet: &SubnetView<'_>, family: Family) -> Option<String> {
     if subnet.net(family).is_none() {
-        return Some(format!("{side} Subnet {} has no {family} CIDR", subnet.name));
-    }
-    if let Some(pool) = pool.filter(|pool| !pools::has(&pool.object, family)) {
-        return Some(format!("IPPool {} has no {family} address", pool.object.name_any()));
+        return Some(no_cidr("external", subnet, family));
     }
     let lists = |entry: &String| dual(entry, ip, Family::of).is_ok_and(|pair| pair[family].is_some());
-    let without = !addresses.is_empty() && !addresses.iter().any(lists);
-    without.then(|| format!("{list} lists no {family} address"))
+    let without = !spec.external_ips.is_empty() && !spec.external_ips.iter().any(lists);
+    without.then(|| format!("externalIPs lists no {family} address"))
+}
+
+fn no_cidr(side: &str, subnet: &SubnetView<'_>, family: Family) -> String {
+    format!("{side} Subnet {} has no {family} CIDR", subnet.name)
 }
 
 fn inner(subnet: &SubnetView<'_>, link: &Link, family: Family) -> Service {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::SubnetView;
 use crate::{
-    k8s::api::{IPPool, VpcEgressGatewaySpec},
+    k8s::api::VpcEgressGatewaySpec,
     spec::{
         addr::{Dual, Family, ip},
         objects::{Objects, list},
@@ -14,7 +14,8 @@ use crate::{
     },
 };
 
-/// A pool is one of the Subnet that its addresses are used in, and has one for each Pod.
+/// A pool is one of the Subnet that its addresses are used in, and has one of each of its families for every Pod: as Kube-OVN's IPAM
+/// (`pkg/ipam`, `getDualRandomAddress`) gives both or none. What it names outside of the Subnet does nothing there.
 pub(super) fn check(
     objects: &Objects,
     spec: &VpcEgressGatewaySpec,
@@ -45,31 +46,35 @@ pub(super) fn check(
         }
         let mut has = Dual::<u128>::default();
         for (i, entry) in pool.object.spec.ips.iter().enumerate() {
-            let wrong = match range(entry) {
-                Err(reason) => reason,
-                Ok((first, last)) if subnet.contains(first) && subnet.contains(last) => {
-                    let count = &mut has[Family::of(first)];
-                    *count = count.saturating_add(size(first, last));
+            let field = format!("spec.ips[{i}]");
+            let (first, last) = match range(entry) {
+                Ok(ends) => ends,
+                Err(reason) => {
+                    report.error(&pool.at(), &field, reason);
                     continue;
                 }
-                Ok(_) => format!("{entry} is outside {}; name addresses of that Subnet", subnet.describe()),
             };
-            report.error(&pool.at(), &format!("spec.ips[{i}]"), wrong);
+            let family = Family::of(first);
+            let within = subnet.net(family).map(|net| (first.max(net.network()), last.min(net.broadcast())));
+            if within != Some((first, last)) {
+                let reason = format!("{entry} is not all in {}; what is outside is not used", subnet.describe());
+                report.warn(&pool.at(), &field, reason);
+            }
+            has[family] = has[family].saturating_add(within.map_or(0, |(first, last)| size(first, last)));
         }
         let replicas = spec.replicas.unwrap_or(1);
-        for family in Family::ALL.into_iter().filter(|family| has[*family] > 0) {
+        for family in Family::ALL.into_iter().filter(|family| subnet.net(*family).is_some()) {
             if has[family] < u128::try_from(replicas).unwrap_or(0) {
-                let reason =
-                    format!("IPPool {name} has {} {family} addresses for {replicas} replicas; add some", has[family]);
+                let reason = format!(
+                    "IPPool {name} has {} {family} addresses of {} for {replicas} replicas; each Pod gets one of every \
+                     family that the Subnet has",
+                    has[family],
+                    subnet.describe()
+                );
                 report.error(at, &field, reason);
             }
         }
     }
-}
-
-/// Whether a pool has addresses of a family.
-pub(super) fn has(pool: &IPPool, family: Family) -> bool {
-    pool.spec.ips.iter().any(|entry| range(entry).is_ok_and(|(first, _)| Family::of(first) == family))
 }
 
 /// First and last address of an entry: an address, `first..last` or a CIDR.
@@ -88,10 +93,11 @@ fn range(entry: &str) -> Result<(IpAddr, IpAddr), String> {
     ip(entry).map(|ip| (ip, ip)).map_err(|_| wrong())
 }
 
+/// How many there are; some may be reserved.
 fn size(first: IpAddr, last: IpAddr) -> u128 {
     let number = |ip| match ip {
         IpAddr::V4(ip) => u128::from(ip.to_bits()),
         IpAddr::V6(ip) => ip.to_bits(),
     };
-    number(last).saturating_sub(number(first)).saturating_add(1)
+    if first > last { 0 } else { (number(last) - number(first)).saturating_add(1) }
 }
