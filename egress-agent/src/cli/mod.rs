@@ -131,7 +131,7 @@ struct Controller {
 
 #[derive(Args)]
 struct Render {
-    /// Manifests, or a folder of them: VpcEgressGateways and all that they name
+    /// Manifests, or a folder of them: VpcEgressGateways and all that they name; `-`: standard input
     #[arg(long = "file", value_name = "PATH", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
     /// How to print

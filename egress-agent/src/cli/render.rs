@@ -1,12 +1,24 @@
 //! `egress-agent render`: what the controller would write, for reviews and GitOps.
 
+use std::{io, path::PathBuf};
+
 use anyhow::{Context, Result};
 
 use super::{Render, Text, output};
-use crate::{controller::render::render, spec};
+use crate::{
+    controller::render::render,
+    spec::{self, Source},
+};
 
 pub(super) fn run(args: &Render) -> Result<()> {
-    let objects = spec::parse(&spec::read::read(&args.files)?)?;
+    let (stdin, files): (Vec<PathBuf>, Vec<PathBuf>) =
+        args.files.iter().cloned().partition(|file| file.as_os_str() == "-");
+    let mut sources = spec::read::read(&files)?;
+    if !stdin.is_empty() {
+        let text = io::read_to_string(io::stdin()).context("standard input")?;
+        sources.push(Source { name: "standard input".to_owned(), text });
+    }
+    let objects = spec::parse(&sources)?;
     let (list, warnings) = render(&objects, &args.images.settings(args.compat))?;
     for warning in warnings {
         eprintln!("warning: {warning}");

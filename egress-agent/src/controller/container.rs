@@ -119,11 +119,17 @@ fn resources(given: Option<&Resources>, profile: &Profile) -> Value {
     serde_json::to_value(resources).unwrap_or_else(|_| Value::Object(Map::new()))
 }
 
-/// Why the memory limit cannot hold the flow table that the profile asks for.
+/// Why the memory limit cannot hold a flow table: the smallest, or the one that the profile asks for.
 pub(super) fn too_small(spec: &VpcEgressGatewaySpec, profile: &Profile) -> Option<String> {
     let limit = spec.resources.as_ref()?.limits.get("memory")?;
     let Some(bytes) = bytes(limit) else {
         return Some(format!("{limit} is no quantity; write it as 256Mi"));
     };
+    // Without a profile the table is as large as there is room, but not smaller than this.
+    let least = size::memory_for(size::MIN_FLOWS);
+    if profile.max_flows.is_none() && bytes < least {
+        let mib = least.div_ceil(1 << 20);
+        return Some(format!("{limit} is less than a gateway needs, which would be killed; write {mib}Mi or more"));
+    }
     size::choose(profile.max_flows, Some(bytes), u64::MAX).err().map(|error| error.to_string())
 }

@@ -23,6 +23,15 @@ pub(super) fn config(gateway: &VpcEgressGateway) -> String {
     format!("{}{CONFIG}", deployment(gateway))
 }
 
+/// Whether Kubernetes takes this as the name of an object (RFC 1123).
+pub(super) fn is_name(name: &str) -> bool {
+    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    name.split('.').all(|part| {
+        let ends = [part.bytes().next(), part.bytes().last()];
+        ends.into_iter().all(|end| end.is_some_and(letter)) && part.bytes().all(|c| letter(c) || c == b'-')
+    })
+}
+
 /// Name of the gateway.
 pub(super) fn name(gateway: &VpcEgressGateway) -> &str {
     gateway.metadata.name.as_deref().unwrap_or_default()
@@ -60,6 +69,24 @@ pub(super) fn hash(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_objects() {
+        for (name, right) in [
+            ("egw-gateway1", true),
+            ("a.b-1", true),
+            ("1", true),
+            ("", false),
+            ("a..b", false),
+            ("-a", false),
+            ("a-", false),
+            ("A", false),
+            ("a_b", false),
+            ("\u{e9}", false),
+        ] {
+            assert_eq!(is_name(name), right, "{name}");
+        }
+    }
 
     #[test]
     fn long_names_end_in_their_hash() {

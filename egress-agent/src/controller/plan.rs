@@ -135,6 +135,14 @@ pub(super) fn check(objects: &Objects, gateway: &Located<VpcEgressGateway>) -> R
         let reason = format!("{name} is too long for the name of an object; use a shorter name or prefix");
         report.error(&gateway.at(), "metadata.name", reason);
     }
+    let name = names::deployment(&gateway.object);
+    if !names::is_name(&name) {
+        let field = if gateway.object.spec.prefix.is_empty() { "metadata.name" } else { "spec.prefix" };
+        let reason = format!(
+            "{name:?} cannot be the name of a Deployment; write lower-case letters, digits, - and ., and a letter or digit at both ends"
+        );
+        report.error(&gateway.at(), field, reason);
+    }
     report.finish(Some(()))?;
     Ok(resolved)
 }

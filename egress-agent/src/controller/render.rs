@@ -1,11 +1,14 @@
 //! `egress-agent render`: the objects of gateways in files, without any cluster.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::{
-    Settings,
+    Settings, claims,
     plan::{unserved, wanted},
     select::Index,
+    status,
 };
 use crate::spec::{Objects, Problem, SpecErrors};
 
@@ -22,7 +25,20 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
         index.gateway(&gateway.object);
     }
     let (mut items, mut warnings, mut errors) = (Vec::new(), objects.warnings.clone(), Vec::new());
+    let mut names: BTreeMap<String, &String> = BTreeMap::new();
     for (key, gateway) in &objects.gateways {
+        let name = claims::object(&gateway.object);
+        if let Some(other) = names.get(&name) {
+            let reason = format!(
+                "Deployment {name} is that of VpcEgressGateway {other} already; give one of them another name or prefix"
+            );
+            errors.push(problem(key, "metadata.name", reason));
+            continue;
+        }
+        names.insert(name, key);
+        if let Some(reason) = status::lost(&index.lost(key)) {
+            warnings.push(problem(key, "spec.selectors", reason));
+        }
         match wanted(objects, gateway, &index.selected(key), settings) {
             Ok(wanted) => {
                 warnings.extend(wanted.resolved.warnings);

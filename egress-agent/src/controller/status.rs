@@ -102,20 +102,23 @@ fn served(facts: &Facts<'_>) -> (&'static str, Said) {
     (kind::FULLY_SERVED, said)
 }
 
+/// What there is to say about Pods that another gateway has.
+pub(super) fn lost(pods: &BTreeMap<String, String>) -> Option<String> {
+    let (pod, winner) = pods.iter().next()?;
+    let others = match pods.len() {
+        1 => String::new(),
+        2 => "; 1 more Pod leaves by another gateway".to_owned(),
+        many => format!("; {} more Pods leave by other gateways", many - 1),
+    };
+    Some(format!(
+        "Pod {pod} leaves by VpcEgressGateway {winner}, which selects it, too: the oldest valid one has it{others}"
+    ))
+}
+
 fn effective(facts: &Facts<'_>) -> (&'static str, Said) {
-    let said = match (facts.unwritable, facts.lost.iter().next()) {
+    let said = match (facts.unwritable, lost(facts.lost)) {
         (Some(reason), _) => (false, "TooManyPods", reason.to_owned()),
-        (None, Some((pod, winner))) => {
-            let others = match facts.lost.len() {
-                1 => String::new(),
-                2 => "; 1 more Pod leaves by another gateway".to_owned(),
-                many => format!("; {} more Pods leave by other gateways", many - 1),
-            };
-            let message = format!(
-                "Pod {pod} leaves by VpcEgressGateway {winner}, which selects it, too: the oldest valid one has it{others}"
-            );
-            (false, "PodsSelectedByOther", message)
-        }
+        (None, Some(message)) => (false, "PodsSelectedByOther", message),
         (None, None) => (true, "NoConflict", String::new()),
     };
     (kind::SELECTORS_EFFECTIVE, said)

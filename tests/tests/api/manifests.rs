@@ -29,7 +29,7 @@ fn overlays_and_samples_are_taken() -> Result<()> {
         )?;
         ensure!(said.contains("deployment.apps/egress-gateway-controller serverside-applied"), "{said}");
     }
-    for sample in ["gateway1", "gateway2-dual-stack", "macvlan-gateway1", "vpc1-gateway2-bfd", "profile"] {
+    for sample in ["gateway1", "gateway2-dual-stack", "macvlan-gateway1", "vpc1-gateway2-bfd", "bgp-evpn", "profile"] {
         let text =
             std::fs::read_to_string(manifests("samples").join(format!("{sample}.yaml"))).context("read a sample")?;
         feed(stage.api.kubectl().args(["apply", "--server-side", "--dry-run=server", "-f", "-"]), &text)?;
@@ -57,14 +57,21 @@ fn standalone_replaces_no_definition_of_another_manager() -> Result<()> {
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
         },
     });
-    let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-", "--field-manager=kube-ovn"];
-    feed(stage.api.kubectl().args(apply), &theirs.to_string())?;
-    let before = stage.get(definition)?;
     let overlay = manifests("overlays/standalone");
-    let (taken, _, said) = fed(stage.api.kubectl().args(["apply", "--server-side", "-k"]).arg(&overlay), "")?;
-    ensure!(!taken && said.contains("conflict") && said.contains("kube-ovn"), "{said}");
-    ensure!(stage.get(definition)?["spec"] == before["spec"], "the definition was replaced");
-    output(stage.api.kubectl().args(["apply", "--server-side", "--force-conflicts", "-k"]).arg(&overlay))?;
+    // kubectl under its usual name takes over what a kubectl applied that was not server-side: Kube-OVN's install.sh does so.
+    for (theirs_by, manager, ours_by) in [
+        (&["--server-side", "--force-conflicts", "--field-manager=kube-ovn"][..], "kube-ovn", &[][..]),
+        (&[], "kubectl-client-side-apply", &["--field-manager=egress-gateway"]),
+    ] {
+        let mut apply = stage.api.kubectl();
+        feed(apply.arg("apply").args(theirs_by).args(["-f", "-"]), &theirs.to_string())?;
+        let before = stage.get(definition)?;
+        let mut apply = stage.api.kubectl();
+        let (taken, _, said) = fed(apply.args(["apply", "--server-side"]).args(ours_by).arg("-k").arg(&overlay), "")?;
+        ensure!(!taken && said.contains("conflict") && said.contains(manager), "{said}");
+        ensure!(stage.get(definition)?["spec"] == before["spec"], "the definition was replaced");
+        output(stage.api.kubectl().args(["apply", "--server-side", "--force-conflicts", "-k"]).arg(&overlay))?;
+    }
     Ok(())
 }
 

@@ -117,6 +117,7 @@ fn samples_can_be_rendered() {
         &["cluster.yaml", "gateway2-dual-stack.yaml"],
         &["cluster.yaml", "macvlan-gateway1.yaml"],
         &["cluster.yaml", "macvlan-gateway1.yaml", "vpc1-gateway2-bfd.yaml"],
+        &["cluster.yaml", "bgp-evpn.yaml"],
     ] {
         let texts: Vec<String> = files.iter().map(|file| read(file)).collect();
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

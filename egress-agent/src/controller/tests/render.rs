@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{objects, text};
-use crate::controller::{Input, Settings, plan, render::render, select::Index};
+use crate::{
+    controller::{Input, Settings, plan, render::render, select::Index},
+    spec::Problem,
+};
 
 fn gateway(edit: impl Fn(&mut Value)) -> Value {
     let mut gateway = crate::spec::manifest::values(&text("01-seed000-single/input.yaml")).unwrap().remove(0);
@@ -64,4 +67,48 @@ fn what_is_rendered_is_what_the_controller_applies() {
         assert!(theirs["metadata"].as_object_mut().unwrap().remove("ownerReferences").is_some());
         assert_eq!(*ours, theirs);
     }
+}
+
+/// What is rendered from these specs of `default/<name>`, or what is wrong.
+fn specs(all: &[(&str, Value)]) -> Result<(Value, Vec<Problem>), String> {
+    let client = "{apiVersion: v1, kind: Namespace, metadata: {name: ns2}}\n---\n\
+        {apiVersion: v1, kind: Pod, metadata: {name: client, namespace: ns2, labels: {app: myapp}}, \
+        status: {phase: Running, podIPs: [{ip: 10.17.0.10}]}}\n";
+    let mut texts = vec![text("base.yaml"), client.to_owned()];
+    for (name, fields) in all {
+        let edit = |gateway: &mut Value| {
+            gateway["metadata"]["name"] = json!(name);
+            for (field, value) in fields.as_object().unwrap() {
+                gateway["spec"][field] = value.clone();
+            }
+        };
+        texts.push(gateway(edit).to_string());
+    }
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    render(&objects(&texts), &Settings::default()).map_err(|errors| errors.to_string())
+}
+
+#[test]
+fn what_the_api_server_would_refuse_is_refused() {
+    let word = "cannot be the name of a Deployment";
+    for (name, spec, want) in [
+        ("Foo_Bar", json!({}), format!("metadata.name: \"Foo_Bar\" {word}")),
+        ("a", json!({"prefix": "A_"}), format!("spec.prefix: \"A_a\" {word}")),
+        ("a", json!({"podAntiAffinity": "No"}), "spec.podAntiAffinity: \"No\" is unknown".to_owned()),
+        ("a", json!({"resources": {"limits": {"memory": "64Mi"}}}), "spec.resources.limits.memory: 64Mi is".to_owned()),
+    ] {
+        let error = specs(&[(name, spec)]).unwrap_err();
+        assert!(error.contains(&want), "{error}");
+    }
+}
+
+#[test]
+fn two_gateways_have_neither_one_name_nor_one_pod() {
+    let error = specs(&[("a-b", json!({})), ("b", json!({"prefix": "a-"}))]).unwrap_err();
+    assert!(error.contains("Deployment default/a-b is that of VpcEgressGateway default/a-b already"), "{error}");
+    let pod = json!({"selectors": [{"podSelector": {"matchLabels": {"app": "myapp"}}}]});
+    let (_, warnings) = specs(&[("a", pod.clone()), ("b", pod)]).unwrap();
+    let told: Vec<_> =
+        warnings.iter().filter(|it| it.reason.contains("leaves by VpcEgressGateway default/a")).collect();
+    assert!(told.len() == 1 && told[0].object.as_deref() == Some("VpcEgressGateway default/b"), "{warnings:?}");
 }

@@ -33,6 +33,10 @@ pub(super) fn check(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {
         let reason = format!("{:?} is unknown; write Cluster or Local", spec.traffic_policy);
         report.error(at, "spec.trafficPolicy", reason);
     }
+    if !matches!(spec.pod_anti_affinity.as_str(), "" | "Required" | "Preferred") {
+        let reason = format!("{:?} is unknown; write Required or Preferred", spec.pod_anti_affinity);
+        report.error(at, "spec.podAntiAffinity", reason);
+    }
     if let Some(bandwidth) = &spec.bandwidth {
         for (name, rate) in [("ingress", &bandwidth.ingress), ("egress", &bandwidth.egress)] {
             if let Some(Err(reason)) = rate.as_ref().map(mbps) {
