@@ -32,7 +32,8 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
             let reason = format!(
                 "Deployment {name} is that of VpcEgressGateway {other} already; give one of them another name or prefix"
             );
-            errors.push(problem(key, "metadata.name", reason));
+            let origin = Some(gateway.origin.clone());
+            errors.push(Problem { origin, ..problem(key, "metadata.name", reason) });
             continue;
         }
         names.insert(name, key);

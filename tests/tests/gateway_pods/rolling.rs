@@ -61,6 +61,8 @@ fn a_rolling_update_lets_nothing_out_by_another_way() -> Result<()> {
         talks.len(),
         gap.as_millis()
     );
+    // Gateways that end at once, instead of going on while Pods are steered elsewhere, lose some hundredths.
+    ensure!(lost * 100 <= sent, "{lost} of {sent} datagrams got no answer");
     for talk in &talks {
         let seen: Vec<_> = talk.seen.iter().filter(|it| *it != "172.17.0.11" && *it != "172.17.0.12").collect();
         ensure!(seen.is_empty(), "seen under another address: {talk:?}");
