@@ -197,10 +197,11 @@ impl Old {
         ensure!(size == info.value_size() as usize, "LAYOUT does not speak of map {}", F::SHORTCUTS);
         each(&map, F::SHORTCUTS, (info.key_size() as usize, size), |_, slot| {
             let field = |name| self.layout.field(&record, name, slot);
-            let (key, totals) = (field("key")?, (number(field("packets")?), number(field("bytes")?)));
-            let key = key_of::<F>(&self.layout, keys, key)?;
-            if totals.0 != 0 {
-                untold.insert(key, totals);
+            let packets = number(field("packets")?);
+            // First, because nearly all of them hold nothing.
+            if packets != 0 {
+                let key = key_of::<F>(&self.layout, keys, field("key")?)?;
+                untold.insert(key, (packets, number(field("bytes")?)));
             }
             Some(())
         })?;
