@@ -1,9 +1,9 @@
 //! Shortcuts: where XDP finds the halves of flows that carried packets in this second without asking the flow table, whose hash is
 //! a third of what a packet costs there.
 //!
-//! A half has one slot, and a slot one half. It is learned from the flow table and believed until the second or its next hop ends, so that the
-//! table is told once a second when each direction last carried a packet, as ever. What it carries meanwhile is counted in the
-//! slot and added to the table's half when the slot is learned again or forgotten.
+//! A half has one slot, and a slot one half. It is learned from the flow table and believed until the second or the belief in its
+//! next hop ends, so that the table is told once a second when each direction last carried a packet, as ever. What it carries
+//! meanwhile is counted in the slot and added to the table's half when the slot is learned again or forgotten.
 //!
 //! Its `seal` is a number that changes with it: who changes it makes the turn odd first, by compare-and-swap, so that there is one
 //! at a time; who reads it looks at the seal before and after. A slot that was learned is not believed until who learned it has

@@ -41,26 +41,28 @@ pub(crate) fn run(frame: Frame, end: End) -> u32 {
     verdict.unwrap_or(xdp_action::XDP_PASS)
 }
 
-/// Whether frames may leave in this direction, and whom they must come to.
+/// Whom frames of this direction must come to and from whom they leave, if they may.
 #[inline(always)]
-fn side(config: &Config, end: End) -> Option<&Mac> {
-    let (bit, mac) = match end {
-        End::Source => (modes::XDP_OUT, &config.internal_mac),
-        End::Destination => (modes::XDP_IN, &config.external_mac),
+fn sides(config: &Config, end: End) -> Option<(&Mac, &Mac)> {
+    let (inside, outside) = (&config.internal_mac, &config.external_mac);
+    let (bit, sides) = match end {
+        End::Source => (modes::XDP_OUT, (inside, outside)),
+        End::Destination => (modes::XDP_IN, (outside, inside)),
     };
-    (config.flags & bit != 0).then_some(mac)
+    (config.flags & bit != 0).then_some(sides)
 }
 
 /// A frame of TCP or UDP; none: it is TC's, and as it was. Once for each protocol: half of all jumps are about it.
 #[inline(always)]
 fn plain<F: Stack>(frame: Frame, end: End) -> Option<u32> {
     let config = config()?;
-    if !frame.is_to(side(config, end)?) {
+    let (to, from) = sides(config, end)?;
+    if !frame.is_to(to) {
         return None;
     }
     match frame.read::<u8>(ETHERNET + if F::V6 { 6 } else { 9 }).ok()? {
-        proto::TCP => of::<F, { proto::TCP }>(frame, config, end),
-        proto::UDP => of::<F, { proto::UDP }>(frame, config, end),
+        proto::TCP => of::<F, { proto::TCP }>(frame, config, from, end),
+        proto::UDP => of::<F, { proto::UDP }>(frame, config, from, end),
         _ => None,
     }
 }
@@ -74,7 +76,7 @@ fn macs(frame: &mut Frame, (first, last): (u64, u32)) -> Result<(), Failed> {
 
 /// Translates a packet and sends it on.
 #[inline(always)]
-fn of<F: Stack, const PROTO: u8>(mut frame: Frame, config: &Config, end: End) -> Option<u32> {
+fn of<F: Stack, const PROTO: u8>(mut frame: Frame, config: &Config, from: &Mac, end: End) -> Option<u32> {
     let parsed = F::parse(&frame).ok()?;
     if !matches!(parsed.kind, Kind::Ports) || parsed.proto != PROTO || !F::intact(&frame, true) {
         return None;
@@ -92,10 +94,6 @@ fn of<F: Stack, const PROTO: u8>(mut frame: Frame, config: &Config, end: End) ->
         return None;
     }
     let now = Now::glance(config);
-    let from = match end {
-        End::Source => &config.external_mac,
-        End::Destination => &config.internal_mac,
-    };
     let key = WideKey::new(&packet.key(dir(end)));
     let (entry, target) = match find::<F>(&key, packet.seen, now) {
         Found::Half(entry, target) => (entry, target),
