@@ -1,11 +1,10 @@
 //! `egress-agent render`: the objects of gateways in files, without any cluster.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use super::{
-    Settings, claims,
+    Settings,
+    claims::{self, Claims},
     plan::{unserved, wanted},
     select::Index,
     status,
@@ -14,7 +13,7 @@ use crate::spec::{Objects, Problem, SpecErrors};
 
 /// A List of what the controller would write for every VpcEgressGateway, and what is worth knowing.
 pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Problem>), SpecErrors> {
-    let mut index = Index::default();
+    let (mut index, mut claims) = (Index::default(), Claims::default());
     for namespace in objects.namespaces.values() {
         index.namespace(&namespace.object);
     }
@@ -23,12 +22,12 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
     }
     for gateway in objects.gateways.values() {
         index.gateway(&gateway.object);
+        claims.put(&gateway.object);
     }
     let (mut items, mut warnings, mut errors) = (Vec::new(), objects.warnings.clone(), Vec::new());
-    let mut names: BTreeMap<String, &String> = BTreeMap::new();
     for (key, gateway) in &objects.gateways {
         let name = claims::object(&gateway.object);
-        if let Some(other) = names.get(&name) {
+        if let Some(other) = claims.to(&name).next().filter(|first| *first != key) {
             let reason = format!(
                 "Deployment {name} is that of VpcEgressGateway {other} already; give one of them another name or prefix"
             );
@@ -36,7 +35,6 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
             errors.push(Problem { origin, ..problem(key, "metadata.name", reason) });
             continue;
         }
-        names.insert(name, key);
         if let Some(reason) = status::lost(&index.lost(key)) {
             warnings.push(problem(key, "spec.selectors", reason));
         }
