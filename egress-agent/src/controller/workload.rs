@@ -54,14 +54,16 @@ pub(super) fn pods(pods: &[&Pod], nodes: &Nodes) -> Pods {
         found.count += 1;
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
-        let works = nodes.get(&node);
+        let works = nodes.get(&node).copied();
+        let lost = match works {
+            None => Some(format!("on Node {node}, which is gone")),
+            Some(false) => Some(format!("on Node {node}, which is not ready")),
+            Some(true) => None,
+        };
         if phase != "Running" {
-            let why = match works {
-                Some(false) => format!(" on Node {node}, which is not ready"),
-                None if !node.is_empty() => format!(" on Node {node}, which is gone"),
-                _ => waits::why(pod),
-            };
-            found.waiting.push(format!("Pod {name} is {phase}{why}"));
+            // One that no Node took yet has not lost it.
+            let lost = lost.filter(|_| !node.is_empty()).map(|lost| format!(" {lost}"));
+            found.waiting.push(format!("Pod {name} is {phase}{}", lost.unwrap_or_else(|| waits::why(pod))));
             continue;
         }
         let ips: Vec<IpAddr> = status
@@ -88,16 +90,13 @@ pub(super) fn pods(pods: &[&Pod], nodes: &Nodes) -> Pods {
         let ready = status
             .and_then(|status| status.conditions.as_ref())
             .is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"));
-        match works {
-            None => {
-                found.waiting.push(format!("Pod {name} is on Node {node}, which is gone"));
-                continue;
-            }
-            Some(false) => found.waiting.push(format!("Pod {name} is on Node {node}, which is not ready")),
-            Some(true) if !ready => found.waiting.push(format!("Pod {name} is not ready{}", waits::why(pod))),
-            Some(true) => {}
+        match lost {
+            Some(lost) => found.waiting.push(format!("Pod {name} is {lost}")),
+            None if !ready => found.waiting.push(format!("Pod {name} is not ready{}", waits::why(pod))),
+            None => {}
         }
-        let ready = ready && works == Some(&true);
+        let Some(works) = works else { continue };
+        let ready = ready && works;
         found.rows.push(Row { internal, external, node, ready });
     }
     found.rows.sort_by(order);
