@@ -57,10 +57,10 @@ where
             let Some(half) = read::<_, FlowValue<F>>(flows.as_fd(), &key)? else { break };
             let after = read::<_, Shortcut<F>>(slots.as_fd(), &index)?;
             // Every change of a slot shows in its seal: nothing went from it to the table between the two looks.
-            let same = Seal(before.seal).at_rest() && after.is_some_and(|after| after.seal == before.seal);
+            let at_rest = Seal(before.seal).at_rest();
+            let same = at_rest && after.is_some_and(|after| after.seal == before.seal);
             if same || look == LOOKS {
-                let own = before.key == key && Seal(before.seal).at_rest();
-                let untold = if own { (before.packets, before.bytes) } else { (0, 0) };
+                let untold = if at_rest && before.key == key { (before.packets, before.bytes) } else { (0, 0) };
                 totals.insert(key, (half.packets + untold.0, half.bytes + untold.1));
                 break;
             }
