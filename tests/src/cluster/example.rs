@@ -61,8 +61,6 @@ impl Conversation {
 pub struct Seen {
     /// Who asked.
     pub pod: String,
-    /// On which Node.
-    pub node: String,
     /// Under which addresses.
     pub addresses: BTreeSet<String>,
 }
@@ -82,15 +80,19 @@ impl<'a> Clients<'a> {
 
     /// Whom the server outside saw when this Pod (`namespace/name`) asked some times, each time from another port.
     pub fn seen(&self, pod: &str) -> Result<Seen> {
-        let (namespace, name) = named(pod)?;
-        let mut get = self.0.kubectl();
-        get.args(["--namespace", namespace, "get", "pod", name, "-o", "jsonpath={.spec.nodeName}"]);
-        let node = output(&mut get)?;
         let text = self.run(pod, &["get", &SERVER.0.to_string(), CONNECTIONS])?;
         let addresses: BTreeSet<_> =
             text.lines().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect();
         ensure!(!addresses.is_empty(), "no answer for {pod}");
-        Ok(Seen { pod: pod.to_owned(), node, addresses })
+        Ok(Seen { pod: pod.to_owned(), addresses })
+    }
+
+    /// The Node of a client Pod.
+    pub fn node(&self, pod: &str) -> Result<String> {
+        let (namespace, name) = named(pod)?;
+        let mut get = self.0.kubectl();
+        get.args(["--namespace", namespace, "get", "pod", name, "-o", "jsonpath={.spec.nodeName}"]);
+        output(&mut get)
     }
 
     /// What the program of a client Pod says.

@@ -105,7 +105,8 @@ fn policies(report: &mut Report, cluster: &Cluster) -> Result<()> {
 fn who_leaves(report: &mut Report, clients: &Clients<'_>, external: &[&str]) -> Result<()> {
     let seen = clients.leave_by(external)?;
     let addresses = |seen: &Seen| seen.addresses.iter().cloned().collect::<Vec<_>>().join(" ");
-    let rows: Vec<_> = seen.iter().map(|seen| vec![seen.pod.clone(), seen.node.clone(), addresses(seen)]).collect();
+    let row = |seen: &Seen| Ok(vec![seen.pod.clone(), clients.node(&seen.pod)?, addresses(seen)]);
+    let rows = seen.iter().map(row).collect::<Result<Vec<_>>>()?;
     report.table(&["POD", "NODE", "SEEN OUTSIDE AS, 16 CONNECTIONS"], &rows)?;
     report.text("A capture outside saw no inside address.")
 }
