@@ -26,10 +26,13 @@ use crate::{
         tables::Tables,
         xdp,
     },
-    net::netfilter::{
-        Netfilter,
-        conntrack::{Tracked, Tuple, tcp},
-        rules::TABLE,
+    net::{
+        Netlink,
+        netfilter::{
+            Netfilter,
+            conntrack::{Tracked, Tuple, tcp},
+            rules::TABLE,
+        },
     },
     spec::{desired::Desired, observed::Observed},
 };
@@ -149,12 +152,21 @@ pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) 
     let mut tables = Tables::open(pins)?;
     let config = tables.config().context("there is no configuration yet")?;
     let mut stale = forget_stale(netfilter, &tables, &config)?;
-    // Twice: the kernel knows most ports before it chooses any, and then the flows that were opened meanwhile.
-    let mut known = HashMap::new();
-    hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale)?;
-    exchange(&mut tables, passing_on(config, flags::YIELD))?;
-    sleep(GRACE);
-    let given = hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale)?;
+    let given = if config.flags & YIELDING != 0 && !carries(pins, internal, &config)? {
+        // A handover was cut short once it had given them all: the kernel carries them, and ours are out of date.
+        Given { given: u32::try_from(stale.len()).unwrap_or(u32::MAX), ..Given::default() }
+    } else {
+        // The kernel knows nearly all ports before it chooses any: those of flows that were opened during the first pass, too. What
+        // was opened since may have lost its port to another flow when the last pass comes.
+        let mut known = HashMap::new();
+        let mut pass = || hand(netfilter, &Flows::of(pins)?, &config, &mut known, &mut stale);
+        pass()?;
+        pass()?;
+        exchange(&mut tables, passing_on(config, flags::YIELD))?;
+        pass()?;
+        sleep(GRACE);
+        pass()?
+    };
     xdp::detach(pins)?;
     for place in places((internal, 0), (external, 0)).iter().rev() {
         detach(pins, place)?;
@@ -162,6 +174,13 @@ pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) 
     sleep(GRACE);
     netfilter.remove_table()?;
     Ok(given)
+}
+
+/// Whether our programs see what comes from Pods before the kernel does.
+fn carries(pins: &Pins, internal: &str, config: &Config) -> Result<bool> {
+    let [.., out] = places((internal, config.internal_ifindex), ("", 0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(async { Ok(out.find(pins, &Netlink::open().context("rtnetlink")?).await?.is_some()) })
 }
 
 /// What the kernel still has of connections from Pods under our addresses is what was taken over from it: it has not seen how they

@@ -13,8 +13,17 @@ pub struct NftGateway;
 impl NftGateway {
     /// Sets it up; `no_snat` are the CIDRs of `snat: false` policies.
     pub fn start(lab: &Lab, no_snat: &[IpNet]) -> Result<Self> {
+        Self::with(lab, no_snat, "masquerade fully-random")
+    }
+
+    /// The same for TCP and UDP alone, with ports from this one on.
+    pub fn start_from(lab: &Lab, no_snat: &[IpNet], port: u16) -> Result<Self> {
+        Self::with(lab, no_snat, &format!("meta l4proto {{ tcp, udp }} masquerade to :{port}-65535 fully-random"))
+    }
+
+    fn with(lab: &Lab, no_snat: &[IpNet], translate: &str) -> Result<Self> {
         routes::forward(lab)?;
-        lab.gateway.ns.feed("nft -f -", &ruleset(no_snat))?;
+        lab.gateway.ns.feed("nft -f -", &ruleset(no_snat, translate))?;
         // Windows are the receiver's business, and so are checksums: a NAT updates them, right or wrong.
         lab.gateway.ns.sysctl(&[
             ("net/netfilter/nf_conntrack_tcp_be_liberal", "1"),
@@ -31,7 +40,7 @@ impl Gateway for NftGateway {
 }
 
 /// Invalid packets pass `masquerade` by, so they may not be forwarded.
-fn ruleset(no_snat: &[IpNet]) -> String {
+fn ruleset(no_snat: &[IpNet], translate: &str) -> String {
     let exceptions: String = no_snat
         .iter()
         .map(|it| {
@@ -56,7 +65,7 @@ fn ruleset(no_snat: &[IpNet]) -> String {
          chain translate {{\n\
          {exceptions}\
          meta mark set 0\n\
-         masquerade fully-random\n\
+         {translate}\n\
          }}\n\
          }}\n"
     )
@@ -69,8 +78,8 @@ mod tests {
 
     #[test]
     fn exceptions_stand_before_the_translation() {
-        let rules = ruleset(&no_snat_networks());
+        let rules = ruleset(&no_snat_networks(), "masquerade");
         let exception = rules.find("ip6 saddr fd00:10:18::/112 return").unwrap();
-        assert!(exception < rules.find("masquerade fully-random").unwrap());
+        assert!(exception < rules.find("masquerade").unwrap());
     }
 }
