@@ -280,21 +280,16 @@ fn in_front(pins: &Pins, status: &Status, observed: &Observed) -> Vec<Check> {
     for spot in xdp::of(desired, observed) {
         let Some(link) = observed.link(spot.interface) else { continue };
         let offer = offer(link.index).ok().flatten();
-        let detail = if xdp::wanted(desired) {
-            let runs = match status.xdp_refused.get(spot.interface) {
-                _ if spot.runs(pins) => format!("runs; {}", costs(link)),
-                Some(why) => format!("does not run, TC does all: {why}"),
-                None => "does not run, TC does all".to_owned(),
-            };
-            match xdp::closed(offer, spot.interface, &link.kind, link.index) {
-                Some(closed) => format!("{runs}; TC sends: {closed}"),
-                None => format!("{runs}; frames can be sent into {}", spot.interface),
-            }
-        } else {
-            match offer {
-                Some(offer) if !offer.native => "not asked for; the driver has none".to_owned(),
-                _ => format!("not asked for (datapath: xdp); {}", costs(link)),
-            }
+        let sends = match xdp::closed(offer, spot.interface, &link.kind, link.index) {
+            Some(closed) => format!("TC sends: {closed}"),
+            None => format!("frames can be sent into {}", spot.interface),
+        };
+        let detail = match (xdp::wanted(desired), status.xdp_refused.get(spot.interface)) {
+            (true, _) if spot.runs(pins) => format!("runs; {}; {sends}", costs(link)),
+            (true, Some(why)) => format!("does not run, TC does all: {why}; {sends}"),
+            (true, None) => format!("does not run, TC does all; {sends}"),
+            (false, _) if offer.is_some_and(|it| !it.native) => "not asked for; the driver has none".to_owned(),
+            (false, _) => format!("not asked for (datapath: xdp); {}; {sends}", costs(link)),
         };
         checks.push(check(format!("XDP {}", spot.interface), true, detail, ""));
     }

@@ -52,12 +52,17 @@ pub enum Refused {
     NoDriver,
     /// There is another program.
     Taken,
+    /// This CPU may read in another order than the program says: shortcuts are read between two looks at their seals, without barriers.
+    Order,
     /// The kernel's answer.
     Other(io::Error),
 }
 
 /// Attaches the program of a spot, or replaces it without a gap.
 pub fn attach(programs: &mut Programs, pins: &Pins, spot: &Spot<'_>) -> Result<Result<(), Refused>> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Ok(Err(Refused::Order));
+    }
     let pin = pins.link(spot.link);
     let program = programs.xdp(spot.program, pins)?.as_fd();
     if spot.runs(pins) {

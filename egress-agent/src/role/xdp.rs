@@ -132,6 +132,7 @@ impl Xdp {
 async fn reason(refused: Refused, spot: &Spot<'_>, nl: &Netlink) -> String {
     match refused {
         Refused::NoDriver => "its driver has no native XDP".to_owned(),
+        Refused::Order => "it needs x86-64, which loads from memory in a program's order".to_owned(),
         Refused::Other(error) => format!("the kernel refuses: {error}"),
         Refused::Taken => {
             let id = nl.xdp_program(spot.ifindex).await.ok().flatten();

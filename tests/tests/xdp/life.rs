@@ -8,7 +8,7 @@ use egress_tests::gateway::Agent;
 use egress_tests::lab::RealChecksums;
 use egress_tests::{Family, Lab, LabConfig, eventually, skip};
 
-use super::{attached, options, sends, share, take_frames, with_datapath};
+use super::{attached, options, sends, share, take_frames, told, with_datapath};
 use crate::load::Load;
 use crate::rig::{FOLLOW, NEEDS, complaints, pins};
 
@@ -62,6 +62,8 @@ fn the_profile_changes() -> Result<()> {
         load.advance()?;
         let now = share(&lab)?;
         ensure!((now.0 > before.0) == runs, "{datapath}: {before:?} {now:?}");
+        let (told, begins) = (told(&lab, "XDP net1")?, if runs { "runs; " } else { "not asked for (datapath: xdp); " });
+        ensure!(told.starts_with(begins) && told.ends_with("; frames can be sent into net1"), "{told}");
     }
     println!("{:?}", load.finish()?);
     ensure!(complaints(&lab)?.is_empty(), "{:?}", complaints(&lab)?);

@@ -32,7 +32,9 @@ fn napi_comes_and_goes() -> Result<()> {
     ensure!(share(&lab)?.0 == 0, "{:?}", share(&lab)?);
     switch_gro(&lab.node, names::EXTERNAL_PORT, true)?;
     sends(&lab, XDP_OUT)?;
+    let before = share(&lab)?.0;
     load.advance()?;
+    ensure!(share(&lab)?.0 > before, "one way: {before} {:?}", share(&lab)?);
     take_frames(&lab, true)?;
     sends(&lab, XDP_OUT | XDP_IN)?;
     let before = share(&lab)?;
@@ -89,9 +91,11 @@ fn beside_a_foreign_program() -> Result<()> {
     ensure!(eth0 != 0 && net1 == foreign, "{eth0} {net1}, not {foreign}");
     let line = format!("only TC runs on net1: it has another XDP program, id {foreign}, which stays");
     ensure!(agent.stderr().contains(&line), "{}", agent.stderr());
+    sends(&lab, XDP_OUT | XDP_IN)?;
     for family in Family::BOTH {
         exchange_all(lab.client("pod1")?, &lab.far, family)?;
     }
+    ensure!(share(&lab)?.0 > 0, "from eth0: {:?}", share(&lab)?);
     ensure!(complaints(&lab)?.is_empty(), "{:?}", complaints(&lab)?);
     // When it goes, ours comes.
     lab.gateway.ns.sh("bpftool net detach xdpdrv dev net1")?;
