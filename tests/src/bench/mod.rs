@@ -30,7 +30,7 @@ use crate::gateway::agent_binary;
 use crate::skip::in_path;
 use crate::system::cleanup::Setting;
 
-/// Rows that a whole run opens at most, in one table of the kernel's.
+/// Rows that a whole run opens at most, in one table of the kernel's; and buckets: one for each, as the kernel has by default.
 const CONNTRACK: u64 = 8 << 20;
 
 /// How much is measured.
@@ -159,7 +159,7 @@ pub fn measure(plan: &Plan) -> Result<Vec<Measure>> {
 fn raise_limits() -> Vec<Setting> {
     let wanted = [
         ("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK),
-        ("/sys/module/nf_conntrack/parameters/hashsize", CONNTRACK / 4),
+        ("/sys/module/nf_conntrack/parameters/hashsize", CONNTRACK),
     ];
     let raise = |(path, least): (&str, u64)| {
         Setting::raise(path, least)
