@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use std::time::Duration;
 
-use egress_tests::bench::{Plan, measure, programs};
+use egress_tests::bench::{Outcome, Plan, measure, programs};
 use egress_tests::{Need, skip};
 
 use crate::rig::NEEDS;
@@ -27,7 +27,8 @@ fn every_peer_has_numbers() -> Result<()> {
     if skip(NEEDS) || skip(&["iptables-restore", "nft", "tc"].map(Need::Tool)) {
         return Ok(());
     }
-    let measures = measure(&plan())?;
+    let Outcome { measures, missing, .. } = measure(&plan())?;
+    ensure!(missing.is_empty(), "{missing:?}");
     // How many peers each has; one is missing where the kernel has no TCX (6.6).
     for (part, count, peers) in [
         ("established, IPv4, 64 B", 5, 2..=6),

@@ -1,74 +1,63 @@
 //! New flows, and packets that find no port.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 
-use super::Plan;
+use super::book::Book;
 use super::packets::{SMALL, flows, load, turn};
-use super::peers::{Bed, Peer, drop_on_arrival, network, take_in};
+use super::peers::{Bed, End, Peer, Sink, network};
 use super::series::{Goal, Measure, State, Unit};
 use crate::generator::{Cpu, Flows};
 use crate::lab::names::EXTERNAL_PORT;
 use crate::{Family, Lab};
 
 /// New flows per second: each packet is its flow's first.
-pub(super) fn new_flows(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+pub(super) fn new_flows(book: &mut Book<'_>, beds: &[Bed<'_>]) {
+    let nats: Vec<_> = beds.iter().filter(|bed| bed.peer.is_nat()).collect();
     for (count, must, aim, first) in [(30_000, 1.4, 2.0, 20_000), (500_000, 2.5, 4.0, 30_000)] {
-        let count = count.min(plan.table / 2);
+        let count = count.min(book.plan.table / 2);
         let name = format!("new flows, IPv4, 64 B, {count} distinct");
-        if !plan.wants(&name) {
-            continue;
-        }
-        let goal = Goal { against: Some(Peer::Iptables), must, aim, at_most: false };
-        let mut measure = Measure::new(&name, Unit::PerSecond, Some(goal)).state(State::Cold);
-        let nats: Vec<_> = beds.iter().filter(|bed| bed.peer.is_nat()).collect();
-        for bed in &nats {
-            drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
-        }
-        for round in 0..plan.rounds {
-            for bed in &nats {
-                // Destinations of its own: nothing of the rounds before is in the way.
-                let port = first + 64 * round as u16;
-                let load = load(bed, &flows(bed, Family::V4, count, port, SMALL)?)?;
-                measure.add(bed.peer, 1e9 / turn(bed, &load, count, Cpu::LAST)?);
+        book.take(&[&name], u64::from(count) * book.plan.rounds as u64, |plan| {
+            let goal = Goal { against: Some(Peer::Iptables), must, aim, at_most: false };
+            let mut measure = Measure::new(&name, Unit::PerSecond, Some(goal)).state(State::Cold);
+            let _sinks = Sink::of(nats.iter().copied(), End::Outside)?;
+            for round in 0..plan.rounds {
+                for bed in &nats {
+                    // Destinations of its own: nothing of the rounds before is in the way.
+                    let port = first + 64 * round as u16;
+                    let load = load(bed, &flows(bed, Family::V4, count, port, SMALL)?)?;
+                    measure.add(bed.peer, 1e9 / turn(bed, &load, count, Cpu::LAST)?);
+                }
             }
-        }
-        for bed in &nats {
-            take_in(&bed.lab.node, EXTERNAL_PORT)?;
-        }
-        into.push(measure);
+            Ok([measure])
+        });
     }
-    Ok(())
 }
 
+const NO_PORT: &str = "a packet that finds all ports taken, over an established one";
+
 /// A packet whose destination has no port left, beside an established one of the same gateway.
-pub(super) fn no_port_left(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
-    let name = "a packet that finds all ports taken, over an established one";
-    if !plan.wants(name) {
-        return Ok(());
-    }
-    let lab = Lab::build(network()?)?;
-    let bed = Bed::start(
-        Peer::Ours,
-        &lab,
-        1 << 16,
-        "  portRange: {min: 20000, max: 20999}\n  fairness: {fromPercent: 100}\n",
-    )?;
-    drop_on_arrival(&lab.node, EXTERNAL_PORT)?;
-    let few = load(&bed, &flows(&bed, Family::V4, 500, 9002, SMALL)?)?;
-    turn(&bed, &few, 1000, Cpu::LAST)?;
-    // One sender takes every port of both egress addresses towards a destination; then come another one's packets.
-    let takes = flows(&bed, Family::V4, 16_000, 9003, SMALL)?;
-    load(&bed, &takes)?.send(takes.count, Cpu::LAST)?;
-    let many = load(&bed, &Flows { source: lab.client("client2")?.addr(Family::V4), ..takes })?;
-    let mut measure = Measure::new(name, Unit::Times, Some(Goal { against: None, must: 1.5, aim: 1.1, at_most: true }));
-    for _ in 0..plan.rounds {
-        let established = turn(&bed, &few, plan.turn, Cpu::LAST)?;
-        let before = lab.node.counters(EXTERNAL_PORT)?;
-        let time = many.send(plan.turn, Cpu::LAST)?;
-        let passed = lab.node.counters(EXTERNAL_PORT)?.since(&before).rx_packets;
-        ensure!(passed < u64::from(plan.turn) / 100, "{passed} packets passed where no port is left");
-        measure.add(Peer::Ours, time.as_nanos() as f64 / f64::from(plan.turn) / established);
-    }
-    into.push(measure);
-    Ok(())
+pub(super) fn no_port_left(book: &mut Book<'_>) {
+    book.take(&[NO_PORT], 0, |plan| {
+        let lab = Lab::build(network()?)?;
+        let more = "  portRange: {min: 20000, max: 20999}\n  fairness: {fromPercent: 100}\n";
+        let bed = Bed::start(Peer::Ours, &lab, 1 << 16, more)?;
+        let _sink = Sink::at(&bed, End::Outside)?;
+        let few = load(&bed, &flows(&bed, Family::V4, 500, 9002, SMALL)?)?;
+        turn(&bed, &few, 1000, Cpu::LAST)?;
+        // One sender takes every port of both egress addresses towards a destination; then come another one's packets.
+        let takes = flows(&bed, Family::V4, 16_000, 9003, SMALL)?;
+        load(&bed, &takes)?.send(takes.count, Cpu::LAST)?;
+        let many = load(&bed, &Flows { source: lab.client("client2")?.addr(Family::V4), ..takes })?;
+        let goal = Goal { against: None, must: 1.5, aim: 1.1, at_most: true };
+        let mut measure = Measure::new(NO_PORT, Unit::Times, Some(goal));
+        for _ in 0..plan.rounds {
+            let established = turn(&bed, &few, plan.turn, Cpu::LAST)?;
+            let before = lab.node.counters(EXTERNAL_PORT)?;
+            let time = many.send(plan.turn, Cpu::LAST)?;
+            let passed = lab.node.counters(EXTERNAL_PORT)?.since(&before).rx_packets;
+            ensure!(passed < u64::from(plan.turn) / 100, "{passed} packets passed where no port is left");
+            measure.add(Peer::Ours, time.as_nanos() as f64 / f64::from(plan.turn) / established);
+        }
+        Ok([measure])
+    });
 }

@@ -2,63 +2,73 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::Plan;
+use super::book::Book;
 use super::limits::Attached;
 use super::packets::{SMALL, flows, turn_to};
 use super::peers::{Bed, End, Peer, labs, network};
 use super::series::{Goal, Measure, State, Unit};
-use crate::Family;
 use crate::gateway::Agent;
-use crate::generator::{Cpu, Generator};
+use crate::generator::{Cpu, Generator, Load};
 use crate::lab::names::{EXTERNAL_PORT, INTERNAL_PORT};
+use crate::{Family, Lab};
 
+const NAME: &str = "established, IPv4, 64 B, 1000 flows, XDP frames on bare cables";
 const MODE: &str = "  datapath: xdp\n";
 
 /// A turn is over in some hundredths of a second, and the machine's moods last longer: as many turns as the others' in time.
 const ROUNDS: usize = 5;
 
 /// Cost per packet of established flows, dropped by XDP at the far end of net1's cable.
-pub(super) fn established(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
-    let name = "established, IPv4, 64 B, 1000 flows, XDP frames on bare cables";
-    if !plan.wants(name) {
-        return Ok(());
-    }
-    let goal = Goal { against: Some(Peer::XdpRedirect), must: 1.5, aim: 1.25, at_most: true };
-    let mut measure = Measure::new(name, Unit::NsPerPacket, Some(goal)).state(State::Warm);
-    let labs = labs(&network()?.unbridged(), 3)?;
-    // A cable's end takes frames only if it has a program itself.
-    let sinks = labs.iter().map(|lab| Attached::drop_frames(&lab.node, EXTERNAL_PORT));
-    let _sinks = sinks.collect::<Result<Vec<_>>>()?;
-    let mut beds = Vec::new();
-    for (peer, lab) in [Peer::Ours, Peer::XdpRedirect, Peer::XdpFloor].into_iter().zip(&labs) {
+pub(super) fn established(book: &mut Book<'_>) {
+    book.take(&[NAME], 0, |plan| {
+        let labs = labs(&network()?.unbridged(), 3)?;
+        // A cable's end takes frames only if it has a program itself.
+        let sinks = labs.iter().map(|lab| Attached::drop_frames(&lab.node, EXTERNAL_PORT));
+        let _sinks = sinks.collect::<Result<Vec<_>>>()?;
+        let (beds, said) = beds(&labs)?;
+        let goal = Goal { against: Some(Peer::XdpRedirect), must: 1.5, aim: 1.25, at_most: true };
+        let mut measure = Measure::new(NAME, Unit::NsPerPacket, Some(goal)).state(State::Warm);
+        measure.notes.extend(said);
+        let mut loads = Vec::new();
+        for bed in &beds {
+            let flows = flows(bed, Family::V4, 1000, 6900, SMALL)?;
+            let load = Generator::into_cable(&flows, &bed.lab.node, INTERNAL_PORT)?;
+            // What XDP cannot do, as opening a flow, is done by TC: it arrives at the cable's end another way.
+            load.send(2 * flows.count, Cpu::LAST)?;
+            loads.push(load);
+        }
+        for _ in 0..ROUNDS * plan.rounds {
+            for (bed, load) in beds.iter().zip(&loads) {
+                measure.add(bed.peer, one_turn(bed, load, plan.turn)?);
+            }
+        }
+        Ok([measure])
+    });
+}
+
+/// Ours and the limits; if ours cannot be in that mode, what it said.
+fn beds(labs: &[Lab]) -> Result<(Vec<Bed<'_>>, Option<String>)> {
+    let (mut beds, mut said) = (Vec::new(), None);
+    for (peer, lab) in [Peer::Ours, Peer::XdpRedirect, Peer::XdpFloor].into_iter().zip(labs) {
         match Bed::start(peer, lab, 1 << 17, if peer == Peer::Ours { MODE } else { "" }) {
             Ok(bed) => beds.push(bed),
-            Err(error) if peer == Peer::Ours => measure.notes.push(skipped(&format!("{error:#}"))),
+            Err(error) if peer == Peer::Ours => said = Some(skipped(&format!("{error:#}"))),
             Err(error) => return Err(error),
         }
     }
-    let mut loads = Vec::new();
-    for bed in &beds {
-        let flows = flows(bed, Family::V4, 1000, 6900, SMALL)?;
-        let load = Generator::into_cable(&flows, &bed.lab.node, INTERNAL_PORT)?;
-        // What XDP cannot do, as opening a flow, is done by TC: it arrives at the cable's end another way.
-        load.send(2 * flows.count, Cpu::LAST)?;
-        loads.push(load);
+    Ok((beds, said))
+}
+
+fn one_turn(bed: &Bed<'_>, load: &Load<'_>, packets: u32) -> Result<f64> {
+    let end = if bed.peer == Peer::XdpFloor { End::Arrival } else { End::Outside };
+    if bed.peer != Peer::Ours {
+        return turn_to(bed, load, packets, Cpu::LAST, end);
     }
-    for _ in 0..ROUNDS * plan.rounds {
-        for (bed, load) in beds.iter().zip(&loads) {
-            let end = if bed.peer == Peer::XdpFloor { End::Arrival } else { End::Outside };
-            let before = if bed.peer == Peer::Ours { by_xdp(bed)? } else { 0 };
-            measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, end)?);
-            if bed.peer == Peer::Ours {
-                let by_xdp = by_xdp(bed)? - before;
-                ensure!(by_xdp > u64::from(plan.turn) / 100 * 99, "only {by_xdp} of {} packets went by XDP", plan.turn);
-            }
-        }
-    }
-    ensure!(!measure.series.is_empty(), "no numbers");
-    into.push(measure);
-    Ok(())
+    let before = by_xdp(bed)?;
+    let time = turn_to(bed, load, packets, Cpu::LAST, end)?;
+    let by_xdp = by_xdp(bed)? - before;
+    ensure!(by_xdp > u64::from(packets) / 100 * 99, "only {by_xdp} of {packets} packets went by XDP");
+    Ok(time)
 }
 
 /// Packets that ours did not hand to TC, which would be measured instead.

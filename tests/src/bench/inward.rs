@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::Plan;
+use super::book::Book;
 use super::packets::{SMALL, flows, load, turn_to};
-use super::peers::{Bed, End, Peer, drop_on_arrival, gateways, take_in};
+use super::peers::{Bed, End, Peer, Sink, gateways};
 use super::series::{Goal, Measure, State, Unit};
 use crate::Family;
 use crate::generator::{Cpu, Generator, Load};
@@ -21,39 +21,33 @@ const PORT: u16 = 6800;
 /// Few enough that a capture has room for all.
 const LOT: u32 = 100;
 
+const NAME: &str = "answers of established flows, IPv4, 64 B, 1000 flows";
+
 /// Cost per packet, from net1 to the far end of eth0's cable.
-pub(super) fn answers(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
-    let name = "answers of established flows, IPv4, 64 B, 1000 flows";
-    if !plan.wants(name) {
-        return Ok(());
-    }
-    let goal = Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true };
-    let mut measure = Measure::new(name, Unit::NsPerPacket, Some(goal)).state(State::Warm);
-    let beds = gateways(beds);
-    let loads = beds.iter().map(|bed| answered(bed)).collect::<Result<Vec<_>>>()?;
-    for _ in 0..plan.rounds {
-        for (bed, load) in beds.iter().zip(&loads) {
-            measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, End::Inside)?);
+pub(super) fn answers(book: &mut Book<'_>, beds: &[Bed<'_>]) {
+    book.take(&[NAME], FLOWS.into(), |plan| {
+        let goal = Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true };
+        let mut measure = Measure::new(NAME, Unit::NsPerPacket, Some(goal)).state(State::Warm);
+        let beds = gateways(beds);
+        let loads = beds.iter().map(|bed| answered(bed)).collect::<Result<Vec<_>>>()?;
+        for _ in 0..plan.rounds {
+            for (bed, (load, _)) in beds.iter().zip(&loads) {
+                measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, End::Inside)?);
+            }
         }
-    }
-    for bed in beds {
-        let (ns, interface) = bed.at(End::Inside);
-        take_in(ns, interface)?;
-    }
-    into.push(measure);
-    Ok(())
+        Ok([measure])
+    });
 }
 
 /// Opens flows, sees where they come out, and makes answers to there; they end at eth0's far end.
-fn answered<'lab>(bed: &Bed<'lab>) -> Result<Load<'lab>> {
-    let [(outside, port), (inside, other)] = [bed.at(End::Outside), bed.at(End::Inside)];
-    drop_on_arrival(outside, port)?;
+fn answered<'lab>(bed: &Bed<'lab>) -> Result<(Load<'lab>, Sink<'lab>)> {
+    let outside = Sink::at(bed, End::Outside)?;
     let frames = answers_to(bed, &seen(bed)?);
-    take_in(outside, port)?;
-    drop_on_arrival(inside, other)?;
+    drop(outside);
+    let inside = Sink::at(bed, End::Inside)?;
     let load = Generator::replay(&frames)?.into_load(&bed.lab.gateway.ns, "net1")?;
     turn_to(bed, &load, FLOWS, Cpu::LAST, End::Inside)?;
-    Ok(load)
+    Ok((load, inside))
 }
 
 /// Opens flows by a packet each; who they are outside.

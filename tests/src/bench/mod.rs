@@ -2,10 +2,12 @@
 //!
 //! What is said of them are ratios, round by round: a machine that is slow for a while is slow for all.
 
+mod book;
 mod churn;
 mod frames;
 mod helpers;
 mod inward;
+mod kernel;
 mod limits;
 mod machine;
 mod packets;
@@ -21,6 +23,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use self::book::Book;
+pub use self::book::{Missing, Outcome};
+pub use self::kernel::{CONNTRACK, ROWS};
 use self::machine::Machine;
 pub(crate) use self::peers::drop_on_arrival;
 use self::peers::{Bed, Peer};
@@ -28,10 +33,6 @@ pub use self::programs::{Section, profile as programs};
 pub use self::series::Measure;
 use crate::gateway::agent_binary;
 use crate::skip::in_path;
-use crate::system::cleanup::Setting;
-
-/// Rows that a whole run opens at most, in one table of the kernel's; and buckets: one for each, as the kernel has by default.
-const CONNTRACK: u64 = 8 << 20;
 
 /// How much is measured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct Plan {
     pub only: Option<String>,
     /// Room for flows in our table.
     pub flows: u32,
+    /// Flows that are more than the CPU's caches hold.
+    pub many: u32,
     /// Flows where it is asked what a large table costs.
     pub table: u32,
     /// Bytes of a bulk transfer.
@@ -64,6 +67,7 @@ impl Plan {
         quick: false,
         only: None,
         flows: 4 << 20,
+        many: 100_000,
         table: 1 << 20,
         bytes: 1 << 29,
         runs: 1 << 15,
@@ -76,6 +80,7 @@ impl Plan {
         quick: true,
         only: None,
         flows: 4 << 20,
+        many: 100_000,
         table: 1 << 20,
         bytes: 1 << 28,
         runs: 1 << 15,
@@ -103,12 +108,12 @@ pub struct Reports {
     pub markdown: Option<PathBuf>,
 }
 
-/// Measures and reports.
+/// Measures and reports, also what could not be measured; fails if a measure did.
 pub fn run(plan: &Plan, reports: &Reports) -> Result<()> {
     let machine = Machine::look();
-    let measures = measure(plan)?;
-    plan.met(!measures.is_empty(), "docs/bench.md and the report of a whole run have the names")?;
-    report::write(&machine, &measures, &[], reports)
+    let outcome = measure(plan)?;
+    report::write(&machine, &outcome, &[], reports)?;
+    outcome.judge(plan)
 }
 
 /// Finds where the time of our programs goes, and reports.
@@ -116,55 +121,55 @@ pub fn profile(plan: &Plan, reports: &Reports) -> Result<()> {
     let machine = Machine::look();
     let programs = programs::profile(plan)?;
     plan.met(!programs.is_empty(), "there are sizes, hot, cold, load and helpers")?;
-    report::write(&machine, &[], &programs, reports)
+    report::write(&machine, &Outcome::default(), &programs, reports)
 }
 
-/// Measures.
-pub fn measure(plan: &Plan) -> Result<Vec<Measure>> {
+/// Measures; fails if nothing at all can be.
+pub fn measure(plan: &Plan) -> Result<Outcome> {
     ensure!(nix::unistd::geteuid().is_root(), "it makes network namespaces and loads BPF programs: run it as root");
     let agent = agent_binary();
     ensure!(agent.is_file(), "no agent at {}; `cargo xtask bench` builds it", agent.display());
     for tool in ["iptables-restore", "nft", "tc"] {
         ensure!(in_path(tool), "there is no {tool} on this machine: the peers need it");
     }
-    let _limits = raise_limits();
-    let mut measures = Vec::new();
+    let raised = kernel::raise();
+    let mut book = Book::new(plan, raised.rows);
+    raised.remarks.iter().for_each(|remark| book.remark(remark.clone()));
     // First: what other measures leave behind is freed bit by bit.
-    upkeep::upkeep(plan, &mut measures)?;
+    upkeep::upkeep(&mut book);
+    if let Err(error) = in_labs(&mut book) {
+        book.fail(&["what is measured in a lab for each peer"], &error);
+        in_own_labs(&mut book);
+    }
+    Ok(book.close())
+}
+
+/// What builds its own.
+fn in_own_labs(book: &mut Book<'_>) {
+    frames::established(book);
+    churn::no_port_left(book);
+}
+
+/// What is measured in one lab for each peer.
+fn in_labs(book: &mut Book<'_>) -> Result<()> {
     let peers = [Peer::Ours, Peer::Iptables, Peer::Nft, Peer::Forward];
     let labs = peers::labs(&peers::network()?, peers.len() + 1)?;
-    let mut beds = peers::beds(&peers, &labs, plan.flows)?;
+    let mut beds = peers::beds(&peers, &labs, book.plan.flows)?;
     let limit = labs.last().map(|lab| Bed::start(Peer::Redirect, lab, 0, ""));
     match limit.context("no lab")? {
         Ok(bed) => beds.push(bed),
-        Err(error) => eprintln!("SKIP: {}: {error:#}", Peer::Redirect.label()),
+        Err(error) => book.remark(format!("{} is left out: {error:#}", Peer::Redirect.label())),
     }
-    let measured = (|| {
-        packets::established(plan, &beds, &mut measures)?;
-        packets::topologies(plan, &beds, &mut measures)?;
-        frames::established(plan, &mut measures)?;
-        inward::answers(plan, &beds, &mut measures)?;
-        packets::two_cores(plan, &beds, &mut measures)?;
-        churn::new_flows(plan, &beds, &mut measures)?;
-        churn::no_port_left(plan, &mut measures)?;
-        sockets::connections(plan, &beds, &mut measures)?;
-        sockets::bulk(plan, &beds, &mut measures)
-    })();
-    let log = beds.iter().find_map(Bed::log).unwrap_or_default();
-    measured.with_context(|| format!("the agent's log:\n{log}"))?;
-    Ok(measures)
-}
-
-/// The kernel's limits hold for the whole machine; what may not be raised is said.
-fn raise_limits() -> Vec<Setting> {
-    let wanted = [
-        ("/proc/sys/net/netfilter/nf_conntrack_max", CONNTRACK),
-        ("/sys/module/nf_conntrack/parameters/hashsize", CONNTRACK),
-    ];
-    let raise = |(path, least): (&str, u64)| {
-        Setting::raise(path, least)
-            .map_err(|error| eprintln!("{error:#}: the kernel's NAT is measured with less room than ours"))
-            .ok()
-    };
-    wanted.into_iter().filter_map(raise).collect()
+    packets::established(book, &beds);
+    packets::topologies(book, &beds);
+    in_own_labs(book);
+    inward::answers(book, &beds);
+    packets::two_cores(book, &beds);
+    churn::new_flows(book, &beds);
+    sockets::connections(book, &beds);
+    sockets::bulk(book, &beds);
+    if book.has_failed() {
+        eprintln!("the agent's log:\n{}", beds.iter().find_map(Bed::log).unwrap_or_default());
+    }
+    Ok(())
 }

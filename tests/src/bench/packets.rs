@@ -1,12 +1,15 @@
 //! Packets of flows that exist: what one costs, generator and delivery included.
 
 use std::net::IpAddr;
+use std::num::NonZero;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
 
 use super::Plan;
-use super::peers::{Bed, End, Peer, drop_on_arrival, gateways, labs, network, take_in};
+use super::book::Book;
+use super::peers::{Bed, End, Peer, Sink, gateways, labs, network};
 use super::series::{Goal, Measure, State, Unit};
 use crate::Family;
 use crate::generator::{Cpu, Flows, Generator, Load};
@@ -17,7 +20,7 @@ use crate::lab::names::EXTERNAL_PORT;
 pub(super) const SMALL: usize = 18;
 const SIZES: [&str; 2] = ["64 B", "1500 B"];
 
-const fn payload(family: Family, size: usize) -> usize {
+pub(super) const fn payload(family: Family, size: usize) -> usize {
     match (size, family) {
         (0, _) => SMALL,
         (_, Family::V4) => 1500 - 20 - 8,
@@ -64,7 +67,7 @@ pub(super) fn turn_to(bed: &Bed<'_>, load: &Load<'_>, packets: u32, cpu: Cpu, en
 
 fn cases(plan: &Plan) -> Vec<(Family, usize, u32)> {
     let quick = plan.quick;
-    let counts = if quick { vec![1000, plan.table] } else { vec![1, 1000, 100_000, plan.table] };
+    let counts = if quick { vec![1000, plan.table] } else { vec![1, 1000, plan.many, plan.table] };
     let families: &[Family] = if quick { &[Family::V4] } else { &Family::BOTH };
     let sizes = if quick { 1 } else { SIZES.len() };
     let all = |family: &Family| {
@@ -74,45 +77,47 @@ fn cases(plan: &Plan) -> Vec<(Family, usize, u32)> {
     families.iter().flat_map(all).collect()
 }
 
+/// How a measure of established flows begins to be called, and what its packets find.
+pub(super) fn described(family: Family, size: usize, count: u32) -> (String, State) {
+    let version = if family == Family::V4 { "v4" } else { "v6" };
+    let state = if count > 50_000 { State::ColdCaches } else { State::Warm };
+    (format!("established, IP{version}, {}, {count} flows", SIZES[size]), state)
+}
+
 /// Cost per packet of established flows.
-pub(super) fn established(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
-    for (number, (family, size, count)) in cases(plan).into_iter().enumerate() {
-        let version = if family == Family::V4 { "v4" } else { "v6" };
-        let name = format!("established, IP{version}, {}, {count} flows", SIZES[size]);
-        if !plan.wants(&name) {
-            continue;
-        }
+pub(super) fn established(book: &mut Book<'_>, beds: &[Bed<'_>]) {
+    for (number, (family, size, count)) in cases(book.plan).into_iter().enumerate() {
         let goal = match count {
             1000 => Some(Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true }),
             1_048_576 => Some(Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.45, at_most: true }),
             _ => None,
         };
-        let state = if count > 50_000 { State::ColdCaches } else { State::Warm };
-        let measure = Measure::new(&name, Unit::NsPerPacket, goal).state(state);
+        let (name, state) = described(family, size, count);
         let (port, payload) = (7000 + 64 * number as u16, payload(family, size));
-        into.push(rounds(plan, measure, beds, End::Outside, |bed| flows(bed, family, count, port, payload))?);
+        book.take(&[&name], count.into(), |plan| {
+            let measure = Measure::new(&name, Unit::NsPerPacket, goal).state(state);
+            rounds(plan, measure, beds, End::Outside, |bed| flows(bed, family, count, port, payload))
+        });
     }
-    Ok(())
 }
 
 /// The same where the gateway's cables are bridge ports at their other ends, and a server behind the bridge gets the packets;
 /// and where they are bare cables.
-pub(super) fn topologies(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+pub(super) fn topologies(book: &mut Book<'_>, beds: &[Bed<'_>]) {
     let goal = Some(Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true });
     let name = "established, IPv4, 64 B, 1000 flows, through a bridge to the server's interface";
-    if plan.wants(name) {
+    book.take(&[name], 1000, |plan| {
         let measure = Measure::new(name, Unit::NsPerPacket, goal).state(State::Warm);
-        into.push(rounds(plan, measure, beds, End::Server, |bed| flows(bed, Family::V4, 1000, 6900, SMALL))?);
-    }
+        rounds(plan, measure, beds, End::Server, |bed| flows(bed, Family::V4, 1000, 6900, SMALL))
+    });
     let name = "established, IPv4, 64 B, 1000 flows, bare cables";
-    if plan.wants(name) {
+    book.take(&[name], 1000, |plan| {
         let peers: Vec<_> = beds.iter().map(|bed| bed.peer).collect();
         let labs = labs(&network()?.unbridged(), peers.len())?;
         let beds = super::peers::beds(&peers, &labs, 1 << 17)?;
         let measure = Measure::new(name, Unit::NsPerPacket, goal).state(State::Warm);
-        into.push(rounds(plan, measure, &beds, End::Outside, |bed| flows(bed, Family::V4, 1000, 6900, SMALL))?);
-    }
-    Ok(())
+        rounds(plan, measure, &beds, End::Outside, |bed| flows(bed, Family::V4, 1000, 6900, SMALL))
+    });
 }
 
 /// Opens each bed's flows by a packet each, then takes turns; packets end at `end`.
@@ -122,11 +127,10 @@ fn rounds(
     beds: &[Bed<'_>],
     end: End,
     flows: impl Fn(&Bed<'_>) -> Result<Flows>,
-) -> Result<Measure> {
+) -> Result<[Measure; 1]> {
+    let _sinks = Sink::of(beds, end)?;
     let mut loads = Vec::new();
     for bed in beds {
-        let (ns, interface) = bed.at(end);
-        drop_on_arrival(ns, interface)?;
         let flows = flows(bed)?;
         let load = load(bed, &flows)?;
         turn_to(bed, &load, flows.count.max(1000), Cpu::LAST, end)?;
@@ -136,60 +140,57 @@ fn rounds(
         for (bed, load) in beds.iter().zip(&loads) {
             measure.add(bed.peer, turn_to(bed, load, plan.turn, Cpu::LAST, end)?);
             if bed.peer == Peer::Forward {
-                drop_on_arrival(&bed.lab.gateway.ns, "eth0")?;
+                let _sink = Sink::at(bed, End::Arrival)?;
                 let time = load.send(plan.turn, Cpu::LAST)?;
-                take_in(&bed.lab.gateway.ns, "eth0")?;
                 measure.add(Peer::Floor, time.as_nanos() as f64 / f64::from(plan.turn));
             }
         }
     }
-    for bed in beds {
-        let (ns, interface) = bed.at(end);
-        take_in(ns, interface)?;
-    }
-    Ok(measure)
+    Ok([measure])
 }
 
+const TWO_CORES: &str = "packets per second of two cores over one, 64 B, 1000 flows each";
+
 /// How much more two cores carry than one.
-pub(super) fn two_cores(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
-    let name = "packets per second of two cores over one, 64 B, 1000 flows each";
-    if !plan.wants(name) || thread::available_parallelism()?.get() < 2 {
-        return Ok(());
+pub(super) fn two_cores(book: &mut Book<'_>, beds: &[Bed<'_>]) {
+    if thread::available_parallelism().map_or(1, NonZero::get) < 2 {
+        return;
     }
-    let goal = Goal { against: Some(Peer::Forward), must: 0.95, aim: 1.0, at_most: false };
-    let mut measure = Measure::new(name, Unit::Times, Some(goal)).state(State::Warm);
-    let mut loads = Vec::new();
-    let beds = gateways(beds);
-    for bed in &beds {
-        drop_on_arrival(&bed.lab.node, EXTERNAL_PORT)?;
-        let pair = [
-            load(bed, &flows(bed, Family::V4, 1000, 9000, SMALL)?)?,
-            load(bed, &flows(bed, Family::V4, 1000, 9001, SMALL)?)?,
-        ];
-        pair.iter().try_for_each(|load| turn(bed, load, 1000, Cpu::LAST).map(drop))?;
-        loads.push(pair);
-    }
-    for _ in 0..plan.rounds {
-        for (bed, pair) in beds.iter().copied().zip(&loads) {
-            let alone = turn(bed, &pair[0], plan.turn, Cpu::LAST)?;
-            let before = bed.lab.node.counters(EXTERNAL_PORT)?;
-            let both = thread::scope(|scope| {
-                let started: Vec<_> = pair
-                    .iter()
-                    .enumerate()
-                    .map(|(cpu, load)| scope.spawn(move || load.send(plan.turn, Cpu(cpu))))
-                    .collect();
-                let ended = started.into_iter().map(|it| it.join().map_err(|_| anyhow!("a generator panicked"))?);
-                ended.collect::<Result<Vec<_>>>()
-            })?;
-            let arrived = bed.lab.node.counters(EXTERNAL_PORT)?.since(&before).rx_packets;
-            let sent = u64::from(plan.turn) * 2;
-            ensure!(arrived > sent / 100 * 99, "{}: only {arrived} of {sent} packets arrived", bed.peer.label());
-            let rate = |time: &std::time::Duration| f64::from(plan.turn) / time.as_nanos() as f64;
-            measure.add(bed.peer, both.iter().map(rate).sum::<f64>() * alone);
+    book.take(&[TWO_CORES], 2000, |plan| {
+        let goal = Goal { against: Some(Peer::Forward), must: 0.95, aim: 1.0, at_most: false };
+        let mut measure = Measure::new(TWO_CORES, Unit::Times, Some(goal)).state(State::Warm);
+        let mut loads = Vec::new();
+        let beds = gateways(beds);
+        let _sinks = Sink::of(beds.iter().copied(), End::Outside)?;
+        for bed in &beds {
+            let pair = [
+                load(bed, &flows(bed, Family::V4, 1000, 9000, SMALL)?)?,
+                load(bed, &flows(bed, Family::V4, 1000, 9001, SMALL)?)?,
+            ];
+            pair.iter().try_for_each(|load| turn(bed, load, 1000, Cpu::LAST).map(drop))?;
+            loads.push(pair);
         }
-    }
-    beds.iter().try_for_each(|bed| take_in(&bed.lab.node, EXTERNAL_PORT))?;
-    into.push(measure);
-    Ok(())
+        for _ in 0..plan.rounds {
+            for (bed, pair) in beds.iter().copied().zip(&loads) {
+                measure.add(bed.peer, scaling(bed, pair, plan.turn)?);
+            }
+        }
+        Ok([measure])
+    });
+}
+
+fn scaling(bed: &Bed<'_>, pair: &[Load<'_>; 2], packets: u32) -> Result<f64> {
+    let alone = turn(bed, &pair[0], packets, Cpu::LAST)?;
+    let before = bed.lab.node.counters(EXTERNAL_PORT)?;
+    let both = thread::scope(|scope| {
+        let started: Vec<_> =
+            pair.iter().enumerate().map(|(cpu, load)| scope.spawn(move || load.send(packets, Cpu(cpu)))).collect();
+        let ended = started.into_iter().map(|it| it.join().map_err(|_| anyhow!("a generator panicked"))?);
+        ended.collect::<Result<Vec<_>>>()
+    })?;
+    let arrived = bed.lab.node.counters(EXTERNAL_PORT)?.since(&before).rx_packets;
+    let sent = u64::from(packets) * 2;
+    ensure!(arrived > sent / 100 * 99, "{}: only {arrived} of {sent} packets arrived", bed.peer.label());
+    let rate = |time: &Duration| f64::from(packets) / time.as_nanos() as f64;
+    Ok(both.iter().map(rate).sum::<f64>() * alone)
 }

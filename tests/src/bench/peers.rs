@@ -198,8 +198,31 @@ pub(crate) fn drop_on_arrival(ns: &Netns, interface: &str) -> Result<()> {
     Ok(())
 }
 
-/// Takes it away again.
-pub(super) fn take_in(ns: &Netns, interface: &str) -> Result<()> {
-    ns.sh(&format!("tc qdisc del dev {interface} clsact"))?;
-    Ok(())
+/// Such a filter, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Sink<'lab>(&'lab Netns, &'static str);
+
+impl<'lab> Sink<'lab> {
+    /// At a place of a lab.
+    pub(super) fn at(bed: &Bed<'lab>, end: End) -> Result<Self> {
+        let (ns, interface) = bed.at(end);
+        // What is half there is taken away too.
+        let sink = Self(ns, interface);
+        drop_on_arrival(ns, interface)?;
+        Ok(sink)
+    }
+
+    /// The same place of each lab.
+    pub(super) fn of<'a>(beds: impl IntoIterator<Item = &'a Bed<'lab>>, end: End) -> Result<Vec<Self>>
+    where
+        'lab: 'a,
+    {
+        beds.into_iter().map(|bed| Self::at(bed, end)).collect()
+    }
+}
+
+impl Drop for Sink<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.sh(&format!("tc qdisc del dev {} clsact", self.1));
+    }
 }

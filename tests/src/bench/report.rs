@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::Reports;
+use super::book::{Missing, Outcome};
 use super::machine::Machine;
 use super::peers::Peer;
 use super::programs::Section;
@@ -19,51 +20,66 @@ const BAR: f64 = 40.0;
 struct Everything<'a> {
     machine: &'a Machine,
     measures: &'a [Measure],
+    missing: &'a [Missing],
+    remarks: &'a [String],
     programs: &'a [Section],
 }
 
 /// Writes what is asked for.
-pub(super) fn write(machine: &Machine, measures: &[Measure], programs: &[Section], reports: &Reports) -> Result<()> {
-    println!("{}", text(machine, measures, programs, false));
+pub(super) fn write(machine: &Machine, outcome: &Outcome, programs: &[Section], reports: &Reports) -> Result<()> {
+    println!("{}", text(machine, outcome, programs, false));
     if let Some(path) = &reports.markdown {
-        let text = text(machine, measures, programs, true);
+        let text = text(machine, outcome, programs, true);
         fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
     }
     if let Some(path) = &reports.json {
-        let json = serde_json::to_string_pretty(&Everything { machine, measures, programs })?;
+        let Outcome { measures, missing, remarks } = outcome;
+        let json = serde_json::to_string_pretty(&Everything { machine, measures, missing, remarks, programs })?;
         fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
     }
     Ok(())
 }
 
-fn text(machine: &Machine, measures: &[Measure], programs: &[Section], plots: bool) -> String {
+fn text(machine: &Machine, outcome: &Outcome, programs: &[Section], plots: bool) -> String {
     let mut text = String::from("# Benchmark\n\n| | |\n|---|---|\n");
     for (name, value) in machine.rows() {
         let _ = writeln!(text, "| {name} | {value} |");
     }
-    if !measures.is_empty() {
+    without(&mut text, outcome);
+    if !outcome.measures.is_empty() {
         text.push_str(
             "\nMedian, smallest and largest of the rounds; ratios are ours by the other's, taken round by round in one run.\n",
         );
-        goals(&mut text, measures);
+        goals(&mut text, &outcome.measures);
     }
-    for measure in measures {
-        let _ = writeln!(text, "\n## {} [{}]\n", measure.name, measure.unit.name());
-        let state = measure.state.text();
-        if !state.is_empty() {
-            let _ = writeln!(text, "{state}\n");
-        }
-        table(&mut text, measure);
-        if plots && measure.series.len() > 1 {
-            plot(&mut text, measure);
-        }
-        bars(&mut text, measure);
-        let mut notes = measure.notes.clone();
-        notes.dedup();
-        notes.iter().for_each(|note| _ = writeln!(text, "- {note}"));
-    }
+    outcome.measures.iter().for_each(|it| one(&mut text, it, plots));
     programs.iter().for_each(|it| section(&mut text, it));
     text
+}
+
+/// First, so that nobody takes a report for whole that is not.
+fn without(text: &mut String, outcome: &Outcome) {
+    let missing = outcome.missing.iter().map(Missing::text);
+    let lines: Vec<_> = missing.chain(outcome.remarks.iter().cloned()).collect();
+    if !lines.is_empty() {
+        let _ = writeln!(text, "\n## Not measured, or not as it should be\n\n- {}", lines.join("\n- "));
+    }
+}
+
+fn one(text: &mut String, measure: &Measure, plots: bool) {
+    let _ = writeln!(text, "\n## {} [{}]\n", measure.name, measure.unit.name());
+    let state = measure.state.text();
+    if !state.is_empty() {
+        let _ = writeln!(text, "{state}\n");
+    }
+    table(text, measure);
+    if plots && measure.series.len() > 1 {
+        plot(text, measure);
+    }
+    bars(text, measure);
+    let mut notes = measure.notes.clone();
+    notes.dedup();
+    notes.iter().for_each(|note| _ = writeln!(text, "- {note}"));
 }
 
 fn section(text: &mut String, section: &Section) {
@@ -172,7 +188,11 @@ mod tests {
             measure.add(Peer::Ours, ours);
             measure.add(Peer::Iptables, theirs);
         }
-        let text = text(&Machine::look(), &[measure], &[], true);
+        let missing = Missing { name: "frames".to_owned(), failed: true, reason: "no\nXDP".to_owned() };
+        let outcome =
+            Outcome { measures: vec![measure], missing: vec![missing], remarks: vec!["few buckets".to_owned()] };
+        let text = text(&Machine::look(), &outcome, &[], true);
+        assert!(text.contains("\n- frames: failed: no XDP\n- few buckets\n"), "{text}");
         let goals = "| packets | iptables MASQUERADE | ≤ 0.6 | ≤ 0.5 | 0.50 | 0.40 | 0.55 | aim |\n";
         assert!(text.contains(goals), "{text}");
         assert!(text.contains("| ours | 500 | 400 | 550 | 2.00 | | | |\n"), "{text}");

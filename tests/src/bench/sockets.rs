@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
 
-use super::Plan;
+use super::book::Book;
 use super::peers::{Bed, Peer, gateways};
 use super::series::{Goal, Measure, Unit};
 use crate::Family;
@@ -19,21 +19,20 @@ const CONNECTIONS: u32 = 2000;
 /// Of each round: where four streams and the receiver share few cores, one transfer says little.
 const TRANSFERS: usize = 3;
 
+const CONNECT: &str = "TCP connect, request, answer, close";
+
 /// Connect, one byte there and one back, close; one after the other.
-pub(super) fn connections(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
-    let name = "TCP connect, request, answer, close";
-    if !plan.wants(name) {
-        return Ok(());
-    }
-    let goal = Goal { against: Some(Peer::Iptables), must: 0.80, aim: 0.70, at_most: true };
-    let mut measure = Measure::new(name, Unit::Microseconds, Some(goal));
-    for round in 0..plan.rounds {
-        for bed in in_turns(beds, round) {
-            measure.add(bed.peer, one_by_one(bed)?);
+pub(super) fn connections(book: &mut Book<'_>, beds: &[Bed<'_>]) {
+    book.take(&[CONNECT], u64::from(CONNECTIONS) * book.plan.rounds as u64, |plan| {
+        let goal = Goal { against: Some(Peer::Iptables), must: 0.80, aim: 0.70, at_most: true };
+        let mut measure = Measure::new(CONNECT, Unit::Microseconds, Some(goal));
+        for round in 0..plan.rounds {
+            for bed in in_turns(beds, round) {
+                measure.add(bed.peer, one_by_one(bed)?);
+            }
         }
-    }
-    into.push(measure);
-    Ok(())
+        Ok([measure])
+    });
 }
 
 /// The gateways; another one begins in each round.
@@ -74,25 +73,24 @@ fn one_by_one(bed: &Bed<'_>) -> Result<f64> {
 }
 
 /// One and four streams from the Pod to the server.
-pub(super) fn bulk(plan: &Plan, beds: &[Bed<'_>], into: &mut Vec<Measure>) -> Result<()> {
+pub(super) fn bulk(book: &mut Book<'_>, beds: &[Bed<'_>]) {
     for streams in [1, 4] {
         let name = format!("bulk TCP, {streams} streams");
-        if !plan.wants(&name) {
-            continue;
-        }
-        let goal = Goal { against: Some(Peer::Iptables), must: 0.97, aim: 1.05, at_most: false };
-        let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
-        for round in 0..TRANSFERS * plan.rounds {
-            for bed in in_turns(beds, round) {
-                let (rate, segment) = transfer(bed, streams, plan.bytes)?;
-                measure.add(bed.peer, rate);
-                measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));
+        let transfers = TRANSFERS * book.plan.rounds;
+        book.take(&[&name], streams * transfers as u64, |plan| {
+            let goal = Goal { against: Some(Peer::Iptables), must: 0.97, aim: 1.05, at_most: false };
+            let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
+            for round in 0..transfers {
+                for bed in in_turns(beds, round) {
+                    let (rate, segment) = transfer(bed, streams, plan.bytes)?;
+                    measure.add(bed.peer, rate);
+                    measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));
+                }
             }
-        }
-        measure.notes.sort();
-        into.push(measure);
+            measure.notes.sort();
+            Ok([measure])
+        });
     }
-    Ok(())
 }
 
 /// Gbit/s, and bytes per packet that the server received.

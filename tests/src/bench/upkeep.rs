@@ -13,8 +13,9 @@ use nix::time::ClockId;
 use serde_json::Value;
 
 use super::Plan;
+use super::book::Book;
 use super::packets::{SMALL, flows, load, turn};
-use super::peers::{Bed, End, Peer, UNLIMITED, drop_on_arrival, network};
+use super::peers::{Bed, End, Peer, Sink, UNLIMITED, network};
 use super::series::{Goal, Measure, Unit};
 use crate::gateway::{Agent, pins, table};
 use crate::generator::Cpu;
@@ -30,66 +31,72 @@ const ENOUGH_ROWS: u32 = 100_000;
 const FAMILIES: [(&str, char); 2] = [("IPv4", '6'), ("IPv6", '4')];
 
 /// All of it.
-pub(super) fn upkeep(plan: &Plan, into: &mut Vec<Measure>) -> Result<()> {
-    let agents =
-        ["the agent's CPU with flows that live", "the agent's CPU to end flows"].iter().any(|it| plan.wants(it));
-    let memories = FAMILIES.iter().any(|(family, _)| plan.wants(&memory_of(plan, family)));
-    if !agents && !memories {
-        return Ok(());
+pub(super) fn upkeep(book: &mut Book<'_>) {
+    let plan = book.plan;
+    let memories =
+        FAMILIES.map(|(family, _)| format!("memory per {family} flow, all maps, room for {} flows", plan.table));
+    let agents = [
+        format!("the agent's CPU with flows that live, {} of them", plan.table),
+        format!("the agent's CPU to end flows, {} at once", plan.table),
+    ];
+    let names = memories.iter().chain(&agents).map(String::as_str);
+    let wanted: Vec<_> = names.filter(|name| plan.wants(name)).collect();
+    if wanted.is_empty() {
+        return;
     }
+    if let Err(error) = in_a_lab(book, &memories, &agents) {
+        book.fail(&wanted, &error);
+    }
+}
+
+/// Fails only if there is no lab.
+fn in_a_lab(book: &mut Book<'_>, memories: &[String; 2], agents: &[String; 2]) -> Result<()> {
     let lab = Lab::build(network()?)?;
-    let bed = Bed::start(Peer::Ours, &lab, plan.table, UNLIMITED)?;
-    if memories {
-        into.extend(memory(plan, &bed)?);
+    let bed = Bed::start(Peer::Ours, &lab, book.plan.table, UNLIMITED)?;
+    let room = book.room();
+    for (name, family) in memories.iter().zip(FAMILIES) {
+        book.take(&[name], 0, |plan| Ok([memory(plan, &bed, name, family, room)?]));
     }
-    if agents {
-        into.extend(agent(plan, &bed).with_context(|| bed.log().unwrap_or_default())?);
-    }
+    let [living, ended] = agents;
+    book.take(&[living, ended], 0, |plan| {
+        agent(plan, &bed, living, ended)
+            .inspect_err(|_| eprintln!("the agent's log:\n{}", bed.log().unwrap_or_default()))
+    });
     Ok(())
 }
 
-fn memory_of(plan: &Plan, family: &str) -> String {
-    format!("memory per {family} flow, all maps, room for {} flows", plan.table)
-}
-
 /// What the kernel accounts for our maps, by flow that there is room for.
-fn memory(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
-    let maps = maps(bed)?;
-    let mut measures = Vec::new();
-    for (family, other) in FAMILIES {
-        let name = memory_of(plan, family);
-        if !plan.wants(&name) {
-            continue;
+fn memory(plan: &Plan, bed: &Bed<'_>, name: &str, (family, other): (&str, char), room: u64) -> Result<Measure> {
+    let goal = Goal { against: None, must: 248.0, aim: 232.0, at_most: true };
+    let goal = (family == "IPv4").then_some(goal);
+    let mut measure = Measure::new(name, Unit::Bytes, goal);
+    let (mut all, mut tables, mut others) = (0, 0, Vec::new());
+    for (name, bytes) in maps(bed)?.into_iter().filter(|(name, _)| !name.ends_with(other)) {
+        all += bytes;
+        if name.starts_with("FLOWS") {
+            tables += bytes;
+        } else {
+            others.push((bytes, name));
         }
-        let goal = Goal { against: None, must: 248.0, aim: 232.0, at_most: true };
-        let goal = (family == "IPv4").then_some(goal);
-        let mut measure = Measure::new(&name, Unit::Bytes, goal);
-        let (mut all, mut tables, mut others) = (0, 0, Vec::new());
-        for (name, bytes) in maps.iter().filter(|(name, _)| !name.ends_with(other)) {
-            all += bytes;
-            if name.starts_with("FLOWS") {
-                tables += bytes;
-            } else {
-                others.push((*bytes, name.clone()));
-            }
-        }
-        measure.add(Peer::Ours, all as f64 / f64::from(plan.table));
-        let rest = all - tables;
-        measure.notes.push(format!("the flow table {tables} bytes, all other maps {rest} bytes (`memlock` of fdinfo)"));
-        others.sort_unstable();
-        let largest: Vec<_> = others.iter().rev().take(6).map(|(bytes, name)| format!("{name} {bytes}")).collect();
-        measure.notes.push(format!("of those: {}", largest.join(", ")));
-        if family == "IPv4" {
-            measure.notes.push(slab());
-            if plan.table >= ENOUGH_ROWS {
-                measure.add(Peer::Iptables, conntrack(plan)?);
-                let how = "growth of Slab in /proc/meminfo while flows were opened, without conntrack's hash table";
-                measure.notes.push(format!("{}: {how}", Peer::Iptables.label()));
-            }
-        }
-        measures.push(measure);
     }
-    Ok(measures)
+    measure.add(Peer::Ours, all as f64 / f64::from(plan.table));
+    let rest = all - tables;
+    measure.notes.push(format!("the flow table {tables} bytes, all other maps {rest} bytes (`memlock` of fdinfo)"));
+    others.sort_unstable();
+    let largest: Vec<_> = others.iter().rev().take(6).map(|(bytes, name)| format!("{name} {bytes}")).collect();
+    measure.notes.push(format!("of those: {}", largest.join(", ")));
+    if family == "IPv4" {
+        measure.notes.push(slab());
+        let label = Peer::Iptables.label();
+        if u64::from(plan.table) > room {
+            measure.notes.push(format!("{label}: skipped: nf_conntrack_max is {room} and may not be raised"));
+        } else if plan.table >= ENOUGH_ROWS {
+            measure.add(Peer::Iptables, conntrack(plan)?);
+            let how = "growth of Slab in /proc/meminfo while flows were opened, without conntrack's hash table";
+            measure.notes.push(format!("{label}: {how}"));
+        }
+    }
+    Ok(measure)
 }
 
 /// Every map that a program of ours uses, with the bytes that the kernel accounts for it.
@@ -128,8 +135,9 @@ fn conntrack(plan: &Plan) -> Result<f64> {
     let lab = Lab::build(network()?)?;
     let bed = Bed::start(Peer::Iptables, &lab, 0, "")?;
     let before = slabs()?;
-    open(&bed, plan.table)?;
+    let sink = open(&bed, plan.table)?;
     let grown = slabs()? - before;
+    drop(sink);
     drop(bed);
     drop(lab);
     // They are freed later; nothing is measured beside that.
@@ -146,16 +154,15 @@ fn slabs() -> Result<f64> {
     line.trim().trim_end_matches(" kB").parse().with_context(|| line.to_owned())
 }
 
-fn open(bed: &Bed<'_>, count: u32) -> Result<()> {
-    let (ns, interface) = bed.at(End::Outside);
-    drop_on_arrival(ns, interface)?;
+fn open<'lab>(bed: &Bed<'lab>, count: u32) -> Result<Sink<'lab>> {
+    let sink = Sink::at(bed, End::Outside)?;
     let load = load(bed, &flows(bed, Family::V4, count, 6700, SMALL)?)?;
     turn(bed, &load, count, Cpu::LAST)?;
-    Ok(())
+    Ok(sink)
 }
 
 /// The agent's user and system time.
-fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
+fn agent(plan: &Plan, bed: &Bed<'_>, living_name: &str, ended_name: &str) -> Result<[Measure; 2]> {
     let process = bed.agent.as_ref().context("no agent")?;
     let clock = ClockId::pid_cpu_clock_id(process.pid()).context("the agent's CPU clock")?;
     let used = || clock.now().map(Duration::from).context("the agent's CPU clock");
@@ -167,13 +174,12 @@ fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     // It has begun.
     thread::sleep(plan.watch / 10);
     let empty = over(plan.watch / 2)?;
-    open(bed, plan.table)?;
+    let _sink = open(bed, plan.table)?;
     // What it has to say of new flows is said.
     thread::sleep(plan.watch / 10);
     let living = over(plan.watch)?;
     let count = f64::from(plan.table);
-    let name = format!("the agent's CPU with flows that live, {} of them", plan.table);
-    let mut idle = Measure::new(&name, Unit::Percent, None);
+    let mut idle = Measure::new(living_name, Unit::Percent, None);
     idle.add(Peer::Ours, 100.0 * living);
     let (each, seconds) = (1e9 * (living - empty) / count, plan.watch.as_secs_f64());
     idle.notes.push(format!("{:.3} % with an empty table; {each:.1} ns per flow and second", 100.0 * empty));
@@ -191,11 +197,10 @@ fn agent(plan: &Plan, bed: &Bed<'_>) -> Result<Vec<Measure>> {
     }
     let (cost, time) = (used()?.saturating_sub(used_before), start.elapsed());
     ensure!(gone > 0, "no flow ended within {time:?}");
-    let name = format!("the agent's CPU to end flows, {} at once", plan.table);
-    let mut ended = Measure::new(&name, Unit::NsPerFlow, None);
+    let mut ended = Measure::new(ended_name, Unit::NsPerFlow, None);
     ended.add(Peer::Ours, cost.as_nanos() as f64 / gone as f64);
     ended.notes.push(format!("{gone} ended within {:.1} s, found and removed", time.as_secs_f64()));
-    Ok(vec![idle, ended])
+    Ok([idle, ended])
 }
 
 fn removed(lab: &Lab) -> Result<u64> {
