@@ -110,14 +110,17 @@ pub struct Reports {
 
 /// Measures and reports, also what could not be measured; fails if a measure did.
 pub fn run(plan: &Plan, reports: &Reports) -> Result<()> {
+    report::ensure_writable(reports)?;
     let machine = Machine::look();
     let outcome = measure(plan)?;
+    outcome.ensure_any(plan)?;
     report::write(&machine, &outcome, &[], reports)?;
-    outcome.judge(plan)
+    outcome.judge()
 }
 
 /// Finds where the time of our programs goes, and reports.
 pub fn profile(plan: &Plan, reports: &Reports) -> Result<()> {
+    report::ensure_writable(reports)?;
     let machine = Machine::look();
     let programs = programs::profile(plan)?;
     plan.met(!programs.is_empty(), "there are sizes, hot, cold, load and helpers")?;

@@ -1,9 +1,11 @@
 //! Tables for a terminal, Markdown with plots (Mermaid's `xychart`, which GitHub draws), JSON with every number.
 
 use std::fmt::Write;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use super::Reports;
@@ -25,19 +27,38 @@ struct Everything<'a> {
     programs: &'a [Section],
 }
 
-/// Writes what is asked for.
-pub(super) fn write(machine: &Machine, outcome: &Outcome, programs: &[Section], reports: &Reports) -> Result<()> {
-    println!("{}", text(machine, outcome, programs, false));
-    if let Some(path) = &reports.markdown {
-        let text = text(machine, outcome, programs, true);
-        fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    }
-    if let Some(path) = &reports.json {
-        let Outcome { measures, missing, remarks } = outcome;
-        let json = serde_json::to_string_pretty(&Everything { machine, measures, missing, remarks, programs })?;
-        fs::write(path, json).with_context(|| format!("write {}", path.display()))?;
+/// Whether the files can be written: asked before anything is measured. What is in them stays until then.
+pub(super) fn ensure_writable(reports: &Reports) -> Result<()> {
+    for (option, path) in [("--json", &reports.json), ("--markdown", &reports.markdown)] {
+        let Some(path) = path else { continue };
+        let is_new = !path.exists();
+        let opened = OpenOptions::new().append(true).create(true).open(path);
+        opened.with_context(|| format!("{option} {}: cannot be written, nothing was measured", path.display()))?;
+        if is_new {
+            let _ = fs::remove_file(path);
+        }
     }
     Ok(())
+}
+
+/// Writes what is asked for: each, also if another one fails.
+pub(super) fn write(machine: &Machine, outcome: &Outcome, programs: &[Section], reports: &Reports) -> Result<()> {
+    let Outcome { measures, missing, remarks } = outcome;
+    let everything = Everything { machine, measures, missing, remarks, programs };
+    let json = || serde_json::to_string_pretty(&everything).context("numbers as JSON");
+    let markdown = || Ok(text(machine, outcome, programs, true));
+    let printed = writeln!(io::stdout(), "{}", text(machine, outcome, programs, false)).context("standard output");
+    let written =
+        [file("--json", reports.json.as_deref(), json), file("--markdown", reports.markdown.as_deref(), markdown)];
+    let failed: Vec<_> =
+        written.into_iter().chain([printed]).filter_map(Result::err).map(|error| format!("{error:#}")).collect();
+    ensure!(failed.is_empty(), "the report was not written: {}", failed.join("; "));
+    Ok(())
+}
+
+fn file(option: &str, path: Option<&Path>, text: impl FnOnce() -> Result<String>) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, text()?).with_context(|| format!("{option} {}", path.display()))
 }
 
 fn text(machine: &Machine, outcome: &Outcome, programs: &[Section], plots: bool) -> String {
@@ -198,5 +219,26 @@ mod tests {
         assert!(text.contains("| ours | 500 | 400 | 550 | 2.00 | | | |\n"), "{text}");
         assert!(text.contains("    x-axis [\"ours\", \"iptables MASQUERADE\"]\n"), "{text}");
         assert!(text.contains("    bar [500, 1000]\n"), "{text}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_named_at_once_and_keeps_no_other_back() {
+        let folder = std::env::temp_dir().join(format!("bench-report-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (good, bad) = (folder.join("all.json"), folder.join("nowhere/all.md"));
+        let reports = Reports { json: Some(good.clone()), markdown: Some(bad.clone()) };
+        let error = ensure_writable(&reports).unwrap_err();
+        let said = format!("--markdown {}: cannot be written, nothing was measured", bad.display());
+        assert_eq!(error.to_string(), said);
+        assert!(!good.exists());
+        fs::write(&good, "before").unwrap();
+        ensure_writable(&Reports { markdown: None, ..reports.clone() }).unwrap();
+        assert_eq!(fs::read_to_string(&good).unwrap(), "before");
+
+        let error = write(&Machine::look(), &Outcome::default(), &[], &reports).unwrap_err().to_string();
+        let json = fs::read_to_string(&good).unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(error.contains(&format!("--markdown {}", bad.display())) && !error.contains("--json"), "{error}");
+        assert!(json.contains("\"measures\""), "{json}");
     }
 }
