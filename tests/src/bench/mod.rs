@@ -170,6 +170,7 @@ fn in_labs(book: &mut Book<'_>) -> Result<()> {
     packets::two_cores(book, &beds);
     churn::new_flows(book, &beds);
     sockets::connections(book, &beds);
+    sockets::answers(book, &beds);
     sockets::bulk(book, &beds);
     if book.has_failed() {
         eprintln!("the agent's log:\n{}", beds.iter().find_map(Bed::log).unwrap_or_default());

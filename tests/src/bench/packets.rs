@@ -105,11 +105,22 @@ pub(super) fn established(book: &mut Book<'_>, beds: &[Bed<'_>]) {
 /// and where they are bare cables.
 pub(super) fn topologies(book: &mut Book<'_>, beds: &[Bed<'_>]) {
     let goal = Some(Goal { against: Some(Peer::Iptables), must: 0.60, aim: 0.50, at_most: true });
-    let name = "established, IPv4, 64 B, 1000 flows, through a bridge to the server's interface";
-    book.take(&[name], 1000, |plan| {
-        let measure = Measure::new(name, Unit::NsPerPacket, goal).state(State::Warm);
-        rounds(plan, measure, beds, End::Server, |bed| flows(bed, Family::V4, 1000, 6900, SMALL))
-    });
+    let all = [
+        (Family::V4, 0, 1000, 6900),
+        (Family::V6, 0, 1000, 6910),
+        (Family::V4, 1, 1000, 6920),
+        (Family::V4, 0, book.plan.many, 6930),
+    ];
+    let count = if book.plan.quick { 1 } else { all.len() };
+    for (family, size, flows_of, port) in all.into_iter().take(count) {
+        let (name, state) = described(family, size, flows_of);
+        let name = format!("{name}, through a bridge to the server's interface");
+        let goal = goal.filter(|_| flows_of == 1000);
+        book.take(&[&name], flows_of.into(), |plan| {
+            let measure = Measure::new(&name, Unit::NsPerPacket, goal).state(state);
+            rounds(plan, measure, beds, End::Server, |bed| flows(bed, family, flows_of, port, payload(family, size)))
+        });
+    }
     let name = "established, IPv4, 64 B, 1000 flows, bare cables";
     book.take(&[name], 1000, |plan| {
         let peers: Vec<_> = beds.iter().map(|bed| bed.peer).collect();

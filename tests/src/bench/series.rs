@@ -27,6 +27,9 @@ pub enum Unit {
     /// Smaller is better.
     #[serde(rename = "B")]
     Bytes,
+    /// Larger is better.
+    #[serde(rename = "B/packet")]
+    BytesPerPacket,
     /// Of one core; smaller is better.
     #[serde(rename = "%")]
     Percent,
@@ -44,6 +47,7 @@ impl Unit {
             Self::GbitPerSecond => "Gbit/s",
             Self::Times => "times",
             Self::Bytes => "bytes",
+            Self::BytesPerPacket => "bytes/packet",
             Self::Percent => "% of one core",
             Self::NsPerFlow => "ns/flow",
         }

@@ -9,13 +9,18 @@ use anyhow::{Context, Result, anyhow};
 
 use super::book::Book;
 use super::peers::{Bed, Peer, gateways};
-use super::series::{Goal, Measure, Unit};
+use super::series::{Goal, Measure, State, Unit};
 use crate::Family;
 use crate::traffic::tcp::{Serve, Server};
 use crate::traffic::{Call, bulk};
 
 const PORT: u16 = 7300;
 const CONNECTIONS: u32 = 2000;
+/// Of each round, and some before that find nothing in the caches.
+const REQUESTS: u32 = 10_000;
+const WARM_UP: u32 = 100;
+/// Bytes.
+const REQUEST: usize = 64;
 /// Of each round: where four streams and the receiver share few cores, one transfer says little.
 const TRANSFERS: usize = 3;
 
@@ -33,6 +38,57 @@ pub(super) fn connections(book: &mut Book<'_>, beds: &[Bed<'_>]) {
         }
         Ok([measure])
     });
+}
+
+const ANSWER: &str = "TCP request and answer, 64 B each, on an open connection";
+
+/// The time of a request and its answer; one after the other.
+pub(super) fn answers(book: &mut Book<'_>, beds: &[Bed<'_>]) {
+    book.take(&[ANSWER], book.plan.rounds as u64, |plan| {
+        let mut measure = Measure::new(ANSWER, Unit::Microseconds, None).state(State::Warm);
+        for round in 0..plan.rounds {
+            for bed in in_turns(beds, round) {
+                measure.add(bed.peer, over_one(bed)?);
+            }
+        }
+        Ok([measure])
+    });
+}
+
+fn over_one(bed: &Bed<'_>) -> Result<f64> {
+    let at = SocketAddr::new(bed.lab.server.addr(Family::V4), PORT + 2);
+    let listener = bed.lab.server.ns.run(|| TcpListener::bind(at))?.context("listen")?;
+    let (requests, size) = (REQUESTS + WARM_UP, [0; REQUEST]);
+    let serve = move || -> Result<()> {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        let mut request = size;
+        for _ in 0..requests {
+            stream.read_exact(&mut request)?;
+            stream.write_all(&request)?;
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let server = scope.spawn(serve);
+        let pod = &bed.lab.client("client1")?.ns;
+        let time = pod.run(|| -> Result<_> {
+            let mut stream = TcpStream::connect(at)?;
+            stream.set_nodelay(true)?;
+            let mut answer = size;
+            let mut start = Instant::now();
+            for number in 0..requests {
+                if number == WARM_UP {
+                    start = Instant::now();
+                }
+                stream.write_all(&size)?;
+                stream.read_exact(&mut answer)?;
+            }
+            Ok(start.elapsed())
+        })??;
+        server.join().map_err(|_| anyhow!("the server panicked"))??;
+        Ok(time.as_nanos() as f64 / 1e3 / f64::from(REQUESTS))
+    })
 }
 
 /// The gateways; another one begins in each round.
@@ -77,24 +133,25 @@ pub(super) fn bulk(book: &mut Book<'_>, beds: &[Bed<'_>]) {
     for streams in [1, 4] {
         let name = format!("bulk TCP, {streams} streams");
         let transfers = TRANSFERS * book.plan.rounds;
-        book.take(&[&name], streams * transfers as u64, |plan| {
+        let sizes = format!("{name}, bytes per packet at the server");
+        book.take(&[&name, &sizes], streams * transfers as u64, |plan| {
             let goal = Goal { against: Some(Peer::Iptables), must: 0.97, aim: 1.05, at_most: false };
             let mut measure = Measure::new(&name, Unit::GbitPerSecond, Some(goal));
+            let mut segments = Measure::new(&sizes, Unit::BytesPerPacket, None);
             for round in 0..transfers {
                 for bed in in_turns(beds, round) {
                     let (rate, segment) = transfer(bed, streams, plan.bytes)?;
                     measure.add(bed.peer, rate);
-                    measure.notes.push(format!("{}: {segment} bytes per packet at the server", bed.peer.label()));
+                    segments.add(bed.peer, segment);
                 }
             }
-            measure.notes.sort();
-            Ok([measure])
+            Ok([measure, segments])
         });
     }
 }
 
 /// Gbit/s, and bytes per packet that the server received.
-fn transfer(bed: &Bed<'_>, streams: u64, bytes: u64) -> Result<(f64, u64)> {
+fn transfer(bed: &Bed<'_>, streams: u64, bytes: u64) -> Result<(f64, f64)> {
     let at = SocketAddr::new(bed.lab.server.addr(Family::V4), PORT + 1);
     let _server = Server::start(&bed.lab.server.ns, at, Serve::Bulk)?;
     let pod = &bed.lab.client("client1")?.ns;
@@ -109,5 +166,5 @@ fn transfer(bed: &Bed<'_>, streams: u64, bytes: u64) -> Result<(f64, u64)> {
     }
     let time = start.elapsed();
     let got = bed.lab.server.ns.counters("eth0")?.since(&before);
-    Ok((bytes as f64 * 8.0 / time.as_secs_f64() / 1e9, got.rx_bytes / got.rx_packets.max(1)))
+    Ok((bytes as f64 * 8.0 / time.as_secs_f64() / 1e9, got.rx_bytes as f64 / got.rx_packets.max(1) as f64))
 }
