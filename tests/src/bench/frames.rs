@@ -13,7 +13,8 @@ use crate::generator::{Cpu, Generator, Load};
 use crate::lab::names::{EXTERNAL_PORT, INTERNAL_PORT};
 use crate::{Family, Lab};
 
-const MODE: &str = "  datapath: xdp\n";
+/// For our profile.
+pub(super) const MODE: &str = "  datapath: xdp\n";
 
 /// A turn is over in some hundredths of a second, and the machine's moods last longer: as many turns as the others' in time.
 const ROUNDS: usize = 5;

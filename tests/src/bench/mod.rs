@@ -4,12 +4,14 @@
 
 mod book;
 mod churn;
+mod express;
 mod frames;
 mod helpers;
 mod inward;
 mod kernel;
 mod limits;
 mod machine;
+mod orders;
 mod packets;
 mod peers;
 mod programs;
@@ -123,7 +125,7 @@ pub fn profile(plan: &Plan, reports: &Reports) -> Result<()> {
     report::ensure_writable(reports)?;
     let machine = Machine::look();
     let programs = programs::profile(plan)?;
-    plan.met(!programs.is_empty(), "there are sizes, hot, cold, load and helpers")?;
+    plan.met(!programs.is_empty(), &format!("there are {}", programs::NAMES))?;
     report::write(&machine, &Outcome::default(), &programs, reports)
 }
 

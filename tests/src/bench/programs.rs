@@ -15,9 +15,9 @@ use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use super::Plan;
-use super::helpers;
 use super::packets::{SMALL, flows, load, turn};
-use super::peers::{Bed, End, Peer, UNLIMITED, drop_on_arrival, network};
+use super::peers::{Bed, End, Peer, Sink, UNLIMITED, network};
+use super::{express, helpers, orders};
 use crate::gateway::pins;
 use crate::gateway::table::Table;
 use crate::generator::{Cpu, Flows, PORTS, own};
@@ -54,35 +54,51 @@ impl Section {
 }
 
 pub(super) const SPREAD: [&str; 3] = ["median", "min", "max"];
-const PORT: u16 = 6600;
-const SAME: u16 = 700;
+pub(super) const PORT: u16 = 6600;
+/// Of both ends of a flow that is mapped onto itself.
+pub(super) const SAME: u16 = 700;
 /// A TTL lasts so long, with something to spare.
-const REPEATS: u32 = 64;
+pub(super) const REPEATS: u32 = 64;
 /// Runs of a round.
-const RUNS: usize = 1 << 15;
+pub(super) const RUNS: usize = 1 << 15;
 /// A prime: flows that come one after the other do not lie so.
 const STRIDE: u32 = 611_953;
 /// At a flow that must not be cut meanwhile.
-const ATTEMPTS: u32 = 5;
+pub(super) const ATTEMPTS: u32 = 5;
 const NOTHING: &str = "nothing (TC_ACT_OK)";
+
+/// What `--only` takes.
+pub(super) const NAMES: &str = "sizes, hot, cold, load, express, orders and helpers";
 
 /// All of it.
 pub fn profile(plan: &Plan) -> Result<Vec<Section>> {
     ensure!(nix::unistd::geteuid().is_root(), "it makes network namespaces and loads BPF programs: run it as root");
+    // In a lab of its own: the one for TC need not know XDP.
+    let express = plan.wants("express").then(|| express::express(plan)).transpose()?;
+    let parts: [(&str, Part); 6] = [
+        ("sizes", sizes),
+        ("hot", hot),
+        ("cold", cold),
+        ("load", load_of),
+        ("orders", orders::orders),
+        ("helpers", helpers::costs),
+    ];
+    let wanted: Vec<_> = parts.into_iter().filter(|(name, _)| plan.wants(name)).collect();
+    if wanted.is_empty() {
+        return Ok(Vec::from_iter(express));
+    }
     let lab = Lab::build(network()?)?;
     let bed = Bed::start(Peer::Ours, &lab, plan.table, UNLIMITED)?;
-    let (ns, interface) = bed.at(End::Outside);
-    drop_on_arrival(ns, interface)?;
-    let parts: [(&str, Part); 5] =
-        [("sizes", sizes), ("hot", hot), ("cold", cold), ("load", load_of), ("helpers", helpers::costs)];
-    let wanted = parts.into_iter().filter(|(name, _)| plan.wants(name));
-    let found: Result<_> = wanted.map(|(_, part)| part(plan, &bed)).collect();
-    found.with_context(|| bed.log().unwrap_or_default())
+    let _sink = Sink::at(&bed, End::Outside)?;
+    let parts: Result<Vec<_>> = wanted.into_iter().map(|(_, part)| part(plan, &bed)).collect();
+    let mut sections = parts.with_context(|| bed.log().unwrap_or_default())?;
+    sections.extend(express);
+    Ok(sections)
 }
 
 type Part = fn(&Plan, &Bed<'_>) -> Result<Section>;
 
-fn pin(bed: &Bed<'_>, program: &str) -> Result<PathBuf> {
+pub(super) fn pin(bed: &Bed<'_>, program: &str) -> Result<PathBuf> {
     Ok(pins(bed.lab)?.join("progs").join(program))
 }
 
@@ -102,15 +118,15 @@ fn sizes(_: &Plan, bed: &Bed<'_>) -> Result<Section> {
 
 /// A direction of the data path.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Out,
     In,
 }
 
 impl Way {
-    const BOTH: [Self; 2] = [Self::Out, Self::In];
+    pub(super) const BOTH: [Self; 2] = [Self::Out, Self::In];
 
-    const fn program(self) -> (&'static str, &'static str) {
+    pub(super) const fn program(self) -> (&'static str, &'static str) {
         match self {
             Self::Out => ("egw_out", "eth0"),
             Self::In => ("egw_in", "net1"),
@@ -118,7 +134,7 @@ impl Way {
     }
 
     /// A packet from one end to the other.
-    fn frame(self, from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
+    pub(super) fn frame(self, from: (IpAddr, u16), to: (IpAddr, u16)) -> Vec<u8> {
         let macs = match self {
             Self::Out => (mac::GATEWAY_INSIDE, mac::OVERLAY),
             Self::In => (mac::GATEWAY_OUTSIDE, mac::SERVER),
@@ -126,6 +142,11 @@ impl Way {
         let header = build::Header { ttl: 255, ..build::Header::new(from.0, to.0, proto::UDP) };
         build::ethernet(macs.0, macs.1, &header.packet(&build::udp(from, to, &[0; SMALL])))
     }
+}
+
+/// Of a row.
+pub(super) fn named(program: &str, family: Family) -> String {
+    format!("{program}, IP{family:?}").replace("IPV", "IPv")
 }
 
 /// A flow whose translation changes nothing: a repeated run sees the same packet, but for its TTL.
@@ -136,7 +157,7 @@ fn hot(plan: &Plan, bed: &Bed<'_>) -> Result<Section> {
     for family in Family::BOTH {
         for way in Way::BOTH {
             let values = (0..ATTEMPTS).find_map(|_| same(plan, bed, family, way).transpose());
-            let name = format!("{}, IP{family:?}", way.program().0).replace("IPV", "IPv");
+            let name = named(way.program().0, family);
             section.spread(&name, values.with_context(|| format!("{name}: the flow did not last"))??);
         }
     }
@@ -145,14 +166,7 @@ fn hot(plan: &Plan, bed: &Bed<'_>) -> Result<Section> {
 
 /// None if the flow was cut meanwhile: it has no egress address, and the agent may look.
 fn same(plan: &Plan, bed: &Bed<'_>, family: Family, way: Way) -> Result<Option<Vec<f64>>> {
-    let (pod, server) = (bed.lab.client("client1")?.addr(family), bed.lab.server.addr(family));
-    match (pod, server) {
-        (IpAddr::V4(pod), IpAddr::V4(server)) => onto_itself::<V4>(bed.lab, pod.octets(), server.octets())?,
-        (IpAddr::V6(pod), IpAddr::V6(server)) => onto_itself::<V6>(bed.lab, pod.octets(), server.octets())?,
-        _ => {}
-    }
-    let ends = [(pod, SAME), (server, SAME)];
-    let frame = if way == Way::Out { way.frame(ends[0], ends[1]) } else { way.frame(ends[1], ends[0]) };
+    let frame = of_itself(bed, family, way)?;
     let (name, interface) = way.program();
     let passes = || -> Result<bool> {
         let program = Program::open(&bed.lab.gateway.ns, &pin(bed, name)?, interface)?;
@@ -162,6 +176,18 @@ fn same(plan: &Plan, bed: &Bed<'_>, family: Family, way: Way) -> Result<Option<V
     let before = passes()?;
     let values = rounds(plan, bed, program.fd()?.as_fd(), interface, REPEATS, |_| &frame)?;
     Ok((before && passes()?).then_some(values))
+}
+
+/// Makes such a flow; the packet of it that goes this way.
+pub(super) fn of_itself(bed: &Bed<'_>, family: Family, way: Way) -> Result<Vec<u8>> {
+    let (pod, server) = (bed.lab.client("client1")?.addr(family), bed.lab.server.addr(family));
+    match (pod, server) {
+        (IpAddr::V4(pod), IpAddr::V4(server)) => onto_itself::<V4>(bed.lab, pod.octets(), server.octets())?,
+        (IpAddr::V6(pod), IpAddr::V6(server)) => onto_itself::<V6>(bed.lab, pod.octets(), server.octets())?,
+        _ => {}
+    }
+    let ends = [(pod, SAME), (server, SAME)];
+    Ok(if way == Way::Out { way.frame(ends[0], ends[1]) } else { way.frame(ends[1], ends[0]) })
 }
 
 fn onto_itself<F: Table>(lab: &Lab, pod: F::Addr, server: F::Addr) -> Result<()>
@@ -198,14 +224,14 @@ fn cold(plan: &Plan, bed: &Bed<'_>) -> Result<Section> {
             let (name, interface) = way.program();
             let program = SchedClassifier::from_pin(pin(bed, name)?)?;
             let values = rounds(plan, bed, program.fd()?.as_fd(), interface, 1, |run| &frames[run % frames.len()])?;
-            section.spread(format!("{name}, IP{family:?}").replace("IPV", "IPv"), values);
+            section.spread(named(name, family), values);
         }
     }
     Ok(section)
 }
 
 /// The packet of some flow, as the generator makes it.
-fn sent(flows: &Flows, run: u32) -> Vec<u8> {
+pub(super) fn sent(flows: &Flows, run: u32) -> Vec<u8> {
     let number = run.wrapping_mul(STRIDE) % flows.count;
     let (sender, port) = ((number / PORTS) as u16, (number % PORTS) as u16);
     let source = match flows.source {
@@ -217,7 +243,7 @@ fn sent(flows: &Flows, run: u32) -> Vec<u8> {
 }
 
 /// Answers of flows from all over the table.
-fn answers<F: Table>(lab: &Lab, ip: impl Fn(F::Addr) -> IpAddr) -> Result<Vec<Vec<u8>>>
+pub(super) fn answers<F: Table>(lab: &Lab, ip: impl Fn(F::Addr) -> IpAddr) -> Result<Vec<Vec<u8>>>
 where
     FlowKey<F::Addr>: Pod,
     FlowValue<F>: Pod,
@@ -229,7 +255,7 @@ where
     Ok((0..RUNS).map(pick).map(frame).collect())
 }
 
-fn empty(plan: &Plan, bed: &Bed<'_>, repeat: u32) -> Result<Vec<f64>> {
+pub(super) fn empty(plan: &Plan, bed: &Bed<'_>, repeat: u32) -> Result<Vec<f64>> {
     let program = sys::load(Hook::Ingress, &give(0))?;
     let frame = vec![0; 60];
     rounds(plan, bed, program.as_fd(), "eth0", repeat, |_| &frame)
@@ -249,7 +275,9 @@ pub(super) fn rounds<'a>(
     bed.lab.gateway.ns.run(|| {
         own(Cpu::LAST)?;
         let round = |round: usize| -> Result<f64> {
-            let once = |run| sys::run_tc(program, frame(round * runs + run), index, repeat).map(f64::from);
+            let once = |run| {
+                sys::run_tc(program, frame(round * runs + run), index, repeat).map(|it| f64::from(it.nanoseconds))
+            };
             Ok((0..runs).map(once).sum::<Result<f64>>()? / runs as f64)
         };
         (0..plan.rounds).map(round).collect()

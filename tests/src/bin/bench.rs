@@ -15,7 +15,7 @@ struct Cli {
     /// Instead of the peers, look where the time of our programs goes
     #[arg(long)]
     profile: bool,
-    /// Only measures whose name contains this; of the profile: sizes, hot, cold, load, helpers
+    /// Only measures whose name contains this; of the profile: sizes, hot, cold, load, express, orders, helpers
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Write every series to a file

@@ -1,6 +1,7 @@
 //! BPF programs as lists of instructions (linux/bpf.h, RFC 9669), and the system calls that load, attach and run them: the few
 //! that tests and benchmark need are shorter than a second build of BPF objects would be.
 
+pub(crate) mod ring;
 pub(crate) mod sys;
 
 /// An instruction as the kernel wants it.
@@ -43,10 +44,20 @@ pub(crate) mod op {
 /// Numbers of helpers.
 pub(crate) mod helper {
     pub(crate) const MAP_LOOKUP: i32 = 1;
+    pub(crate) const MAP_UPDATE: i32 = 2;
+    pub(crate) const MAP_DELETE: i32 = 3;
+    pub(crate) const SKB_STORE_BYTES: i32 = 9;
     pub(crate) const L3_CSUM_REPLACE: i32 = 10;
     pub(crate) const L4_CSUM_REPLACE: i32 = 11;
     pub(crate) const REDIRECT: i32 = 23;
+    pub(crate) const SKB_LOAD_BYTES: i32 = 26;
+    pub(crate) const CSUM_DIFF: i32 = 28;
+    pub(crate) const FIB_LOOKUP: i32 = 69;
+    pub(crate) const JIFFIES64: i32 = 118;
     pub(crate) const KTIME_GET_BOOT_NS: i32 = 125;
+    pub(crate) const RINGBUF_RESERVE: i32 = 131;
+    pub(crate) const RINGBUF_SUBMIT: i32 = 132;
+    pub(crate) const REDIRECT_NEIGH: i32 = 152;
     pub(crate) const REDIRECT_PEER: i32 = 155;
 }
 

@@ -14,6 +14,7 @@ const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
+const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 const BPF_PROG_LOAD: libc::c_int = 5;
 const BPF_PROG_TEST_RUN: libc::c_int = 10;
 const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
@@ -136,6 +137,8 @@ pub(crate) enum Kind {
     Array,
     /// By number, one value for each CPU.
     PerCpuArray,
+    /// A ring buffer of so many bytes, said in place of values: a power of two, and whole pages.
+    Ring,
 }
 
 /// Makes a map with room for so many values.
@@ -146,6 +149,7 @@ pub(crate) fn map(kind: Kind, value: u32, entries: u32) -> Result<OwnedFd> {
         Kind::Hash(key) => (BPF_MAP_TYPE_HASH, key),
         Kind::Array => (BPF_MAP_TYPE_ARRAY, 4),
         Kind::PerCpuArray => (BPF_MAP_TYPE_PERCPU_ARRAY, 4),
+        Kind::Ring => (BPF_MAP_TYPE_RINGBUF, 0),
     };
     attr.map = Map { kind, key_size, value_size: value, max_entries: entries };
     let fd = bpf(BPF_MAP_CREATE, &mut attr).context("make a BPF map")?;
@@ -192,11 +196,26 @@ pub(crate) fn attach(hook: Hook, program: &OwnedFd, index: u32) -> Result<OwnedF
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Runs a TC program so many times on a frame that came by interface `index` of the thread's namespace; the mean of
-/// nanoseconds, as the kernel measured it.
-pub(crate) fn run_tc(program: BorrowedFd<'_>, frame: &[u8], index: u32, repeat: u32) -> Result<u32> {
+/// What a program said at last, and the mean of nanoseconds of its runs, as the kernel measured it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) verdict: u32,
+    pub(crate) nanoseconds: u32,
+}
+
+/// Runs a TC program so many times on a frame that came by interface `index` of the thread's namespace.
+pub(crate) fn run_tc(program: BorrowedFd<'_>, frame: &[u8], index: u32, repeat: u32) -> Result<Ran> {
     let mut context = [0_u8; SK_BUFF];
     context[IFINDEX..IFINDEX + 4].copy_from_slice(&index.to_ne_bytes());
+    run(program, frame, &context, repeat).context("run a TC program")
+}
+
+/// The same of an XDP program.
+pub(crate) fn run_xdp(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Result<Ran> {
+    run(program, frame, &[], repeat).context("run an XDP program")
+}
+
+fn run(program: BorrowedFd<'_>, frame: &[u8], context: &[u8], repeat: u32) -> nix::Result<Ran> {
     // SAFETY: the union is plain numbers.
     let mut attr: Attr = unsafe { zeroed() };
     attr.run = Run {
@@ -204,13 +223,14 @@ pub(crate) fn run_tc(program: BorrowedFd<'_>, frame: &[u8], index: u32, repeat: 
         data_size_in: frame.len() as u32,
         data_in: frame.as_ptr() as u64,
         repeat,
-        context_size_in: SK_BUFF as u32,
-        context_in: context.as_ptr() as u64,
+        context_size_in: context.len() as u32,
+        context_in: if context.is_empty() { 0 } else { context.as_ptr() as u64 },
         ..Run::default()
     };
-    bpf(BPF_PROG_TEST_RUN, &mut attr).context("run a TC program")?;
-    // SAFETY: the kernel has written a number.
-    Ok(unsafe { attr.run.duration })
+    bpf(BPF_PROG_TEST_RUN, &mut attr)?;
+    // SAFETY: the kernel has written numbers.
+    let (verdict, nanoseconds) = unsafe { (attr.run.result, attr.run.duration) };
+    Ok(Ran { verdict, nanoseconds })
 }
 
 /// Has the kernel make `count` copies of `frame`, run the program on each and receive them on interface `index` of the
