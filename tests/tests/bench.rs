@@ -1,10 +1,20 @@
 //! `cargo xtask bench` brings numbers; how fast anything is stays its own business.
 
-use anyhow::{Result, ensure};
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use egress_tests::bench::{Outcome, Plan, measure, programs};
-use egress_tests::{Need, skip};
+use anyhow::{Context, Result, ensure};
+use egress_tests::bench::{BUCKETS, CONNTRACK, Outcome, Plan, ROWS, measure, programs};
+use egress_tests::system::cleanup::NETNS_DIR;
+use egress_tests::system::process;
+use egress_tests::traffic::PATIENCE;
+use egress_tests::{Need, eventually, skip};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::rig::NEEDS;
 
@@ -24,11 +34,17 @@ fn plan() -> Plan {
     }
 }
 
+/// For one at a time: who ends first would not put back what the other one needs.
+static LIMITS: Mutex<()> = Mutex::new(());
+
+const TOOLS: [Need; 3] = [Need::Tool("iptables-restore"), Need::Tool("nft"), Need::Tool("tc")];
+
 #[test]
 fn every_peer_has_numbers() -> Result<()> {
-    if skip(NEEDS) || skip(&["iptables-restore", "nft", "tc"].map(Need::Tool)) {
+    if skip(NEEDS) || skip(&TOOLS) {
         return Ok(());
     }
+    let _limits = LIMITS.lock().unwrap_or_else(PoisonError::into_inner);
     let Outcome { measures, missing, .. } = measure(&plan())?;
     ensure!(missing.is_empty(), "{missing:?}");
     // How many peers each has; one is missing where the kernel has no TCX (6.6).
@@ -77,5 +93,53 @@ fn programs_tell_where_their_time_goes() -> Result<()> {
         let sane = section.rows.iter().all(|(_, values)| values.iter().all(|it| it.is_finite() && *it >= 0.0));
         ensure!(!section.rows.is_empty() && sane, "{section:?}");
     }
+    Ok(())
+}
+
+/// Rows and buckets that the kernel allows.
+fn limits() -> [Option<u64>; 2] {
+    [ROWS, BUCKETS].map(|path| fs::read_to_string(path).ok()?.trim().parse().ok())
+}
+
+/// Namespaces and folders of the labs of a process.
+fn things_of(pid: u32) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for folder in [PathBuf::from(NETNS_DIR), std::env::temp_dir()] {
+        let entries = fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+        found.extend(entries.flatten().map(|it| it.path()));
+    }
+    let name = format!("egw-{pid}-");
+    found.retain(|path| path.file_name().is_some_and(|it| it.to_string_lossy().starts_with(&name)));
+    Ok(found)
+}
+
+#[test]
+fn an_interrupt_puts_the_limits_back_and_leaves_nothing() -> Result<()> {
+    if skip(NEEDS) || skip(&TOOLS) {
+        return Ok(());
+    }
+    let _limits = LIMITS.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = limits();
+    let raises = before.iter().all(|it| it.is_some_and(|it| it < CONNTRACK));
+    if !raises {
+        println!("the limits are {before:?} already: only what is left behind is looked at");
+    }
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_bench"));
+    bench.args(["--quick", "--only", "open connection"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut bench = process::spawn(bench)?;
+    let begun = eventually("the bench raised the limits and began to build labs", PATIENCE, || {
+        let raised = limits().iter().all(|it| it.is_some_and(|it| it >= CONNTRACK));
+        ensure!(bench.try_wait()?.is_none(), "the bench ended");
+        Ok((raised || !raises) && !things_of(bench.id())?.is_empty())
+    });
+    // Whatever went wrong: it must not go on.
+    kill(Pid::from_raw(bench.id() as i32), Signal::SIGINT)?;
+    let status = process::wait(&mut bench, PATIENCE)?.context("the bench did not end")?;
+    begun?;
+    // A shell says 130 for it.
+    ensure!(status.signal() == Some(Signal::SIGINT as i32), "{status}");
+    let left = things_of(bench.id())?;
+    ensure!(left.is_empty(), "{left:?}");
+    ensure!(limits() == before, "{:?} instead of {before:?}; does another bench run?", limits());
     Ok(())
 }

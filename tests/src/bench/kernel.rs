@@ -5,14 +5,15 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use crate::system::cleanup::Setting;
 use crate::system::process;
+use crate::system::setting::Setting;
 
 /// Rows that a whole run opens at most in one table of the kernel's, and buckets: one for each, as the kernel has by default.
 pub const CONNTRACK: u64 = 12 << 20;
 /// Where the kernel says how many rows it allows.
 pub const ROWS: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-const BUCKETS: &str = "/sys/module/nf_conntrack/parameters/hashsize";
+/// And how many buckets it has.
+pub const BUCKETS: &str = "/sys/module/nf_conntrack/parameters/hashsize";
 
 /// The raised limits, for as long as this lives.
 #[derive(Debug)]

@@ -27,7 +27,7 @@ use anyhow::{Context, Result, ensure};
 
 use self::book::Book;
 pub use self::book::{Missing, Outcome};
-pub use self::kernel::{CONNTRACK, ROWS};
+pub use self::kernel::{BUCKETS, CONNTRACK, ROWS};
 use self::machine::Machine;
 pub(crate) use self::peers::drop_on_arrival;
 use self::peers::{Bed, Peer};

@@ -30,6 +30,7 @@ use self::plan::Steps;
 use crate::capture::Capture;
 use crate::system::cleanup::{self, LabFolder};
 use crate::system::name::InstanceName;
+use crate::system::setting::Setting;
 use crate::system::{Netns, switch_off_tx_checksums};
 
 /// A namespace with one address of each family that others know it by.
@@ -75,7 +76,7 @@ pub struct Lab {
 fn roomy_queues() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if let Err(error) = cleanup::Setting::raise_for_good("/proc/sys/net/core/netdev_max_backlog", 10_000) {
+        if let Err(error) = Setting::raise_for_good("/proc/sys/net/core/netdev_max_backlog", 10_000) {
             eprintln!("{error:#}");
         }
     });

@@ -1,13 +1,13 @@
 //! What is removed when a lab ends in another way than by `Drop`: by a signal, or by its process having been killed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use std::{io::Read, thread};
 
 use anyhow::{Context, Result, anyhow};
@@ -15,8 +15,8 @@ use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, sigaction};
 
-use super::locked;
 use super::name::InstanceName;
+use super::{locked, setting};
 
 /// Where `ip netns` keeps its names.
 pub const NETNS_DIR: &str = "/run/netns";
@@ -33,6 +33,15 @@ pub fn prepare() -> Result<()> {
     })
     .clone()
     .map_err(|error| anyhow!(error))
+}
+
+/// Held for good by the thread that cleans up after a signal, and by others while they make what it must not miss.
+static MAKING: RwLock<()> = RwLock::new(());
+
+/// Makes something that is registered; not once a signal ends the process, which would leave it behind.
+pub(crate) fn make<T>(it: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _making = MAKING.read().unwrap_or_else(PoisonError::into_inner);
+    it()
 }
 
 /// Removes `path` (a namespace's mount, a folder or a file) if the process ends before [`remove`] did.
@@ -68,48 +77,6 @@ pub fn sweep() -> Vec<PathBuf> {
     swept
 }
 
-/// A setting of the whole machine that is put back on drop, or when a signal ends the process.
-#[derive(Debug)]
-pub struct Setting(PathBuf);
-
-static SETTINGS: Mutex<BTreeMap<PathBuf, String>> = Mutex::new(BTreeMap::new());
-
-impl Setting {
-    /// Raises the number in `path` to at least `least`.
-    pub fn raise(path: &str, least: u64) -> Result<Self> {
-        prepare()?;
-        let old = fs::read_to_string(path).with_context(|| format!("read {path}"))?;
-        let number: u64 = old.trim().parse().with_context(|| format!("{path}: {old:?}"))?;
-        let setting = Self(PathBuf::from(path));
-        // What is high enough may be somebody else's to put back.
-        if number < least {
-            locked(&SETTINGS).insert(setting.0.clone(), old);
-            fs::write(path, least.to_string()).with_context(|| format!("raise {path}"))?;
-        }
-        Ok(setting)
-    }
-
-    /// The same until the process ends.
-    pub fn raise_for_good(path: &str, least: u64) -> Result<()> {
-        at_exit(put_back);
-        Self::raise(path, least).map(std::mem::forget)
-    }
-}
-
-fn put_back() {
-    for (path, old) in std::mem::take(&mut *locked(&SETTINGS)) {
-        let _ = fs::write(path, old);
-    }
-}
-
-impl Drop for Setting {
-    fn drop(&mut self) {
-        if let Some(old) = locked(&SETTINGS).remove(&self.0) {
-            let _ = fs::write(&self.0, old);
-        }
-    }
-}
-
 /// Work for the case that a signal ends the process; it comes before anything is removed.
 type AtSignal = Box<dyn FnOnce() + Send>;
 static AT_SIGNAL: Mutex<Vec<AtSignal>> = Mutex::new(Vec::new());
@@ -138,9 +105,10 @@ pub fn at_exit(work: AtExit) {
 }
 
 fn remove_everything() {
+    std::mem::forget(MAKING.write().unwrap_or_else(PoisonError::into_inner));
     let work = std::mem::take(&mut *locked(&AT_SIGNAL));
     work.into_iter().for_each(|work| work());
-    put_back();
+    setting::put_back();
     let paths: Vec<_> = locked(&PATHS).iter().cloned().collect();
     for path in paths {
         remove(&path);
@@ -194,15 +162,16 @@ impl LabFolder {
     /// Makes `<temporary folder>/<instance>`.
     pub fn create(instance: &InstanceName) -> Result<Self> {
         let path = std::env::temp_dir().join(instance.to_string());
-        match fs::create_dir(&path) {
+        make(|| match fs::create_dir(&path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => {
                 Err(error).with_context(|| format!("create folder {}", path.display()))
             }
             _ => {
                 register(&path);
-                Ok(Self(path))
+                Ok(())
             }
-        }
+        })?;
+        Ok(Self(path))
     }
 
     /// Where it is.

@@ -6,6 +6,7 @@ pub mod name;
 pub mod netns;
 mod offload;
 pub mod process;
+pub mod setting;
 
 pub use counters::Counters;
 pub use netns::Netns;

@@ -36,6 +36,10 @@ impl Netns {
     /// Makes it. Only `lo` is inside, and down.
     pub fn create(name: &str) -> Result<Self> {
         share_netns_dir()?;
+        cleanup::make(|| Self::make(name))
+    }
+
+    fn make(name: &str) -> Result<Self> {
         let path = Path::new(NETNS_DIR).join(name);
         OpenOptions::new()
             .write(true)
