@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -98,7 +99,14 @@ const fn decide(facts: Facts) -> Verdict {
 /// # Errors
 /// The mount namespace is a private one, or the mount is not allowed.
 pub fn ensure(root: &Path) -> Result<bool, Error> {
-    match decide(look(root)?) {
+    let mut verdict = decide(look(root)?);
+    let _turn;
+    if verdict == Verdict::Mount {
+        // The second of two that start at once would hide the pins of the first.
+        _turn = turn().map_err(|source| Error::Look { path: MOUNT_POINT.into(), source })?;
+        verdict = decide(look(root)?);
+    }
+    match verdict {
         Verdict::Fine => Ok(false),
         Verdict::Private => Err(Error::Private { root: root.into() }),
         Verdict::Elsewhere => Err(Error::Elsewhere { root: root.into() }),
@@ -106,6 +114,13 @@ pub fn ensure(root: &Path) -> Result<bool, Error> {
             .map(|()| true)
             .map_err(|e| Error::Mount { source: e.into() }),
     }
+}
+
+/// The folder that is to be mounted over, locked.
+fn turn() -> io::Result<File> {
+    let folder = File::open(MOUNT_POINT)?;
+    folder.lock()?;
+    Ok(folder)
 }
 
 fn look(root: &Path) -> Result<Facts, Error> {

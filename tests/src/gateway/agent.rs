@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::Gateway;
 use crate::Lab;
-use crate::system::{cleanup, locked, process};
+use crate::system::{bpffs, cleanup, locked, process};
 
 const READY: Duration = Duration::from_secs(20);
 const GOODBYE: Duration = Duration::from_secs(10);
@@ -275,6 +275,7 @@ fn start(lab: &Lab, options: &AgentOptions) -> Result<(Child, Arc<Log>)> {
     cleanup::register(&pins(lab)?);
     cleanup::register(&status(lab)?);
     let mut command = if options.as_pod {
+        bpffs::mount_if_missing()?;
         let mut command = lab.gateway.ns.command(options.program())?;
         process::keep_only_capabilities(&mut command, POD_CAPABILITIES);
         command.arg("gateway");

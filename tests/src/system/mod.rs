@@ -1,5 +1,6 @@
 //! Namespaces, processes and what has to be cleaned up after them.
 
+pub(crate) mod bpffs;
 pub mod cleanup;
 mod counters;
 pub mod name;
