@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
+use super::gateway::APPLY;
 use super::output;
 use super::parts::Parts;
 use super::pki::{self, Authority};
@@ -146,11 +147,14 @@ impl ApiServer {
         let multus = manifest("multus.yaml", include_str!("manifests/multus.yaml"))?;
         let cluster = manifest("cluster.yaml", include_str!("manifests/alone.yaml"))?;
         let overlay = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/overlays/standalone");
-        for (flag, path) in [("-f", multus), ("-k", overlay), ("-f", cluster)] {
+        // What is not of our manifests is not applied in their name.
+        let theirs = ["apply", "--server-side", "-f"];
+        let ours = [&APPLY[..], &["-k"]].concat();
+        for (words, path) in [(&theirs[..], multus), (&ours[..], overlay), (&theirs[..], cluster)] {
             // A kind is known a moment after its definition.
             let mut said = String::new();
             let taken = eventually(&format!("{} is taken", path.display()), START, || {
-                let result = output(self.kubectl().args(["apply", "--server-side", flag]).arg(&path));
+                let result = output(self.kubectl().args(words).arg(&path));
                 said = result.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
                 Ok(result.is_ok())
             });

@@ -23,10 +23,13 @@ pub fn manifests(name: &str) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests")).join(name)
 }
 
+/// Applies in the name of our manifests: without a name of its own, kubectl takes what a client-side `kubectl apply` made for its own.
+pub const APPLY: [&str; 3] = ["apply", "--server-side", "--field-manager=egress-gateway"];
+
 /// The words after `kubectl` that bring controller and kinds.
-pub fn installation() -> [String; 4] {
-    let overlay = manifests("overlays/standalone");
-    ["apply".to_owned(), "--server-side".to_owned(), "-k".to_owned(), overlay.display().to_string()]
+pub fn installation() -> Vec<String> {
+    let overlay = manifests("overlays/standalone").display().to_string();
+    APPLY.into_iter().chain(["-k", &overlay]).map(str::to_owned).collect()
 }
 
 /// Installs the controller and waits until both replicas run.

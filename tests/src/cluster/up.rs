@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::folder::Folder;
+use super::gateway::APPLY;
 use super::layout::{CONTROL_PLANE, JOIN, Machine, NODES};
 use super::{Cluster, cgroup, files, output, start};
 use crate::system::cleanup;
@@ -60,7 +61,8 @@ impl Cluster {
         say("machines started and connected");
         self.until("the API server is ready", || self.succeeds(&["get", "--raw", "/readyz"]))?;
         say("the API server is ready");
-        self.apply(CRDS).context("what Kube-OVN and Multus define")?;
+        // In the name of our manifests, which make some of them stricter.
+        self.feed(&[&APPLY[..], &["-f", "-"]].concat(), CRDS).context("what Kube-OVN and Multus define")?;
         self.until("Kube-OVN's objects are taken", || self.apply(NETWORK).is_ok())?;
         say("Kube-OVN's objects are there");
         for node in NODES {
@@ -140,13 +142,14 @@ impl Cluster {
 
     /// The same; what names no namespace goes into this one.
     pub fn apply_in(&self, namespace: &str, manifest: &str) -> Result<String> {
+        self.feed(&["--namespace", namespace, "apply", "-f", "-"], manifest)
+    }
+
+    /// kubectl with these words and a manifest on its standard input.
+    fn feed(&self, words: &[&str], manifest: &str) -> Result<String> {
         use std::io::Write as _;
         let mut kubectl = self.kubectl();
-        kubectl
-            .args(["--namespace", namespace, "apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        kubectl.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = kubectl.spawn().context("start kubectl")?;
         if let Some(mut pipe) = child.stdin.take() {
             pipe.write_all(manifest.as_bytes()).context("hand a manifest to kubectl")?;

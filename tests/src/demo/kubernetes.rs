@@ -43,7 +43,7 @@ fn show(report: &mut Report, cluster: &Cluster) -> Result<()> {
     report.heading("2. Controller and kinds")?;
     let said = gateway::install(cluster)?;
     let overlay = "manifests/overlays/standalone";
-    report.command(&format!("kubectl apply --server-side -k {overlay}"), &said)?;
+    report.command(&format!("kubectl {} -k {overlay}", gateway::APPLY.join(" ")), &said)?;
     command(report, cluster, &["get", "pods", "--namespace", gateway::CONTROLLER_NAMESPACE, "-o", "wide"])?;
 
     report.heading("3. The gateway of Kube-OVN's documentation")?;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use egress_tests::cluster::api::CONTROLLER;
+use egress_tests::cluster::gateway::installation;
 use egress_tests::cluster::output;
 use serde_json::json;
 
@@ -57,20 +58,23 @@ fn standalone_replaces_no_definition_of_another_manager() -> Result<()> {
             "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
         },
     });
-    let overlay = manifests("overlays/standalone");
-    // kubectl under its usual name takes over what a kubectl applied that was not server-side: Kube-OVN's install.sh does so.
-    for (theirs_by, manager, ours_by) in [
-        (&["--server-side", "--force-conflicts", "--field-manager=kube-ovn"][..], "kube-ovn", &[][..]),
-        (&[], "kubectl-client-side-apply", &["--field-manager=egress-gateway"]),
+    let ours = stage.get(definition)?["spec"].clone();
+    // Kube-OVN's install.sh applies client-side. The last is what was ours before our manager had a name.
+    for (theirs_by, manager) in [
+        (&["--server-side", "--force-conflicts", "--field-manager=kube-ovn"][..], "kube-ovn"),
+        (&[], "kubectl-client-side-apply"),
+        (&["--server-side", "--force-conflicts"], "kubectl"),
     ] {
         let mut apply = stage.api.kubectl();
         feed(apply.arg("apply").args(theirs_by).args(["-f", "-"]), &theirs.to_string())?;
         let before = stage.get(definition)?;
-        let mut apply = stage.api.kubectl();
-        let (taken, _, said) = fed(apply.args(["apply", "--server-side"]).args(ours_by).arg("-k").arg(&overlay), "")?;
-        ensure!(!taken && said.contains("conflict") && said.contains(manager), "{said}");
+        ensure!(before["spec"] != ours, "{manager} changed nothing");
+        let (taken, _, said) = fed(stage.api.kubectl().args(installation()), "")?;
+        let conflict = said.contains(&format!("conflict with \"{manager}\""));
+        ensure!(!taken && (conflict || said.contains(&format!("conflicts with \"{manager}\""))), "{said}");
         ensure!(stage.get(definition)?["spec"] == before["spec"], "the definition was replaced");
-        output(stage.api.kubectl().args(["apply", "--server-side", "--force-conflicts", "-k"]).arg(&overlay))?;
+        output(stage.api.kubectl().args(installation()).arg("--force-conflicts"))?;
+        ensure!(stage.get(definition)?["spec"] == ours, "after {manager}: not put back");
     }
     Ok(())
 }

@@ -35,8 +35,7 @@ fn a_definition_of_another_manager_stays_as_it_is() -> Result<()> {
     let (said, words) = (String::from_utf8_lossy(&refused.stdout), String::from_utf8_lossy(&refused.stderr));
     let columns = get()?;
     // Put back before anything is demanded: other tests use the cluster.
-    let force = [installation().as_slice(), &["--force-conflicts".to_owned()]].concat();
-    output(site.cluster().kubectl().args(force))?;
+    output(site.cluster().kubectl().args(installation()).arg("--force-conflicts"))?;
     ensure!(!refused.status.success() && words.contains("conflict with \"helm\""), "not refused: {words}");
     ensure!(columns == "Theirs", "replaced: {columns}");
     ensure!(said.contains("vpc-egress-gateways.kubeovn.io serverside-applied"), "the rest was not applied: {said}");
