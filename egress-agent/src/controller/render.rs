@@ -55,6 +55,10 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
             Err(wrong) => errors.extend(wrong.0),
         }
     }
+    // The plan's own words name more.
+    let told = |refused: &&Problem| errors.iter().any(|e| (&e.object, &e.field) == (&refused.object, &refused.field));
+    let refused: Vec<Problem> = objects.refused.iter().filter(|refused| !told(refused)).cloned().collect();
+    errors.extend(refused);
     if objects.gateways.is_empty() {
         errors.push(Problem {
             origin: None,

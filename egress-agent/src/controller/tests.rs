@@ -1,5 +1,6 @@
 //! The controller's decisions, without a cluster.
 
+mod bounds;
 mod cluster;
 mod manifests;
 mod plan;

@@ -109,4 +109,4 @@ pub fn write(folder: &Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

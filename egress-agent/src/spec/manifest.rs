@@ -1,6 +1,9 @@
 //! Reads objects from the text of manifests: multi-document YAML, JSON, and Lists of both.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    mem,
+};
 
 use kube::Resource;
 use serde::de::DeserializeOwned;
@@ -13,6 +16,7 @@ use super::{
 };
 use crate::k8s::{
     api::{GROUP, schema::unknown_fields},
+    bounds,
     crd::VEG_SPEC,
 };
 
@@ -52,8 +56,9 @@ pub fn parse(sources: &[Source]) -> Result<Objects, SpecErrors> {
             }
         }
     }
+    let refused = mem::take(&mut reader.report.refused);
     let (mut objects, warnings) = reader.report.finish(Some(reader.objects))?;
-    objects.warnings = warnings;
+    (objects.warnings, objects.refused) = (warnings, refused);
     Ok(objects)
 }
 
@@ -154,7 +159,11 @@ fn store<T>(
         object.entry(field).or_insert_with(|| Value::Object(Map::new()));
     }
     let spec = object.get("spec").unwrap_or(&Value::Null);
-    let unknown = if kind == "VpcEgressGateway" { unknown_fields(&VEG_SPEC, spec, "spec") } else { Vec::new() };
+    let (unknown, refused) = if kind == "VpcEgressGateway" {
+        (unknown_fields(&VEG_SPEC, spec, "spec"), bounds::refused(&VEG_SPEC, spec, "spec"))
+    } else {
+        (Vec::new(), Vec::new())
+    };
     let (mut object, ignored) = match deserialize::<T>(Value::Object(object)) {
         Ok(read) => read,
         Err((field, reason)) => return report.error(&at, &field, reason),
@@ -169,6 +178,9 @@ fn store<T>(
     let at = At::object(origin, &kind, &key);
     for field in ignored.iter().filter(|_| kind == "EgressGatewayProfile") {
         report.error(&at, field, "is no field of an EgressGatewayProfile; remove it");
+    }
+    for (field, reason) in refused {
+        report.refuse(&at, &field, reason);
     }
     for field in unknown {
         report.warn(&at, &field, "is no known field and is ignored");

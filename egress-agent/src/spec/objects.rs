@@ -54,6 +54,8 @@ pub struct Objects {
     pub place: Place,
     /// What was passed over while reading.
     pub warnings: Vec<Problem>,
+    /// What the API server refuses of VpcEgressGateways, by their definition; a gateway that reads files may not mind.
+    pub refused: Vec<Problem>,
 }
 
 /// Where objects come from.

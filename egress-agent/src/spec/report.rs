@@ -98,6 +98,8 @@ impl At {
 pub(crate) struct Report {
     pub(crate) errors: Vec<Problem>,
     pub(crate) warnings: Vec<Problem>,
+    /// What only an API server would refuse.
+    pub(crate) refused: Vec<Problem>,
 }
 
 impl Report {
@@ -109,6 +111,11 @@ impl Report {
     /// Something worth knowing; `field` may be empty.
     pub(crate) fn warn(&mut self, at: &At, field: &str, reason: impl Into<String>) {
         self.warnings.push(at.problem(field, reason.into()));
+    }
+
+    /// What the API server refuses, and a gateway that reads files may not mind.
+    pub(crate) fn refuse(&mut self, at: &At, field: &str, reason: impl Into<String>) {
+        self.refused.push(at.problem(field, reason.into()));
     }
 
     /// `value`, unless there was a mistake.

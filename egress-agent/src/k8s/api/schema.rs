@@ -28,6 +28,16 @@ impl std::fmt::Display for IntOrText {
     }
 }
 
+/// A selector says something. This rule and the next two are also checked without an API server: [`crate::k8s::bounds`].
+pub(crate) const LABEL_SELECTOR: &str = "has(self.matchLabels) || has(self.matchExpressions)";
+
+/// Kube-OVN passes over an evpnConf without a bgpConf.
+pub(crate) const ROUTED_BY_BGP: &str =
+    "!has(self.evpnConf) || self.evpnConf == '' || (has(self.bgpConf) && self.bgpConf != '')";
+
+/// The first port comes first.
+pub(crate) const PORT_SPAN: &str = "self.start <= self.end";
+
 /// `x-kubernetes-validations`: CEL rules with what is said where they do not hold.
 pub(super) fn rules(rules: &[(&str, &str)]) -> Value {
     rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect()

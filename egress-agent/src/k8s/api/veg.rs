@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 pub use status::{Condition, VpcEgressGatewayStatus, Workload};
 
-use super::schema::{IntOrText, Unknown, quantities, rules};
+use super::schema::{IntOrText, LABEL_SELECTOR, ROUTED_BY_BGP, Unknown, quantities, rules};
 
 /// Who leaves the cluster under which address.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -175,11 +175,7 @@ fn spec_rules() -> Value {
             "(has(self.prefix) ? self.prefix : '') == (has(oldSelf.prefix) ? oldSelf.prefix : '')",
             "prefix is immutable: the Deployment is called by it",
         ),
-        // Kube-OVN passes over an evpnConf without a bgpConf.
-        (
-            "!has(self.evpnConf) || self.evpnConf == '' || (has(self.bgpConf) && self.bgpConf != '')",
-            "evpnConf needs a bgpConf: EVPN is announced by BGP",
-        ),
+        (ROUTED_BY_BGP, "evpnConf needs a bgpConf: EVPN is announced by BGP"),
     ])
 }
 
@@ -217,8 +213,6 @@ pub struct Selector {
     #[schemars(skip)]
     pub other: Unknown,
 }
-
-const LABEL_SELECTOR: &str = "has(self.matchLabels) || has(self.matchExpressions)";
 
 /// One entry of `spec.policies`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

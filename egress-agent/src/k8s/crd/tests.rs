@@ -182,49 +182,77 @@ fn broken(spec: &Value, old: Option<&Value>) -> Vec<String> {
     errors.into_iter().flatten().map(|error| error.message).collect()
 }
 
-/// Each rule refuses something, and says so; that it takes what is right shows in what was recorded.
-#[test]
-fn rules() {
-    let with = |field: &str, value: Value| {
-        let mut spec = json!({"externalSubnet": "e", "policies": [{"subnets": ["s"]}]});
-        spec[field] = value;
+fn with(field: &str, value: Value) -> Value {
+    let mut spec = json!({"externalSubnet": "macvlan", "policies": [{"ipBlocks": ["10.18.0.0/16"]}]});
+    spec[field] = value;
+    spec
+}
+
+/// A spec for each rule, which does not hold while all else is right in the recorded cluster, and what is said.
+pub(crate) fn broken_specs() -> Vec<(Value, &'static str)> {
+    let two = |mut spec: Value| {
+        spec["replicas"] = json!(2);
         spec
     };
-    let cases = [
-        (json!({"externalSubnet": "e"}), "MUST have at least one policy or selector"),
-        (json!({"externalSubnet": "e", "policies": [], "selectors": []}), "MUST have at least one policy or selector"),
+    let pooled = |side: &str, address: &str| {
+        let mut spec = with(&format!("{side}IPs"), json!([address]));
+        spec[format!("{side}IPPool")] = json!("pool");
+        spec
+    };
+    let ports = json!({"conntrack": {"log": {"filters": {"include": [{"original": {"sourcePorts": [{"start": 2, "end": 1}]}}]}}}});
+    vec![
+        (json!({"externalSubnet": "macvlan"}), "MUST have at least one policy or selector"),
+        (
+            json!({"externalSubnet": "macvlan", "policies": [], "selectors": []}),
+            "MUST have at least one policy or selector",
+        ),
         (with("policies", json!([{"snat": true}])), "Each policy MUST have at least one ipBlocks or subnets"),
         (with("policies", json!([{"ipBlocks": ["10.0.0.0/33"]}])), "must be a CIDR"),
         (with("policies", json!([{"ipBlocks": ["10.0.0.1-10.0.0.5"]}])), "must be a CIDR"),
         (with("selectors", json!([{"namespaceSelector": {}}])), "Each namespace selector MUST have"),
         (with("selectors", json!([{"podSelector": {}}])), "Each pod selector MUST have"),
         (with("externalIPs", json!(["foo"])), "must be an IPv4 address"),
-        (with("internalIPs", json!(["10.0.0.1,fd00::1,fd00::2"])), "must be an IPv4 address"),
+        (with("internalIPs", json!(["10.16.0.11,fd00::1,fd00::2"])), "must be an IPv4 address"),
         (with("nodeSelector", json!([{}])), "matches no node"),
         (with("evpnConf", json!("e")), "needs a bgpConf"),
+        (with("observability", ports), "start must not be greater than end"),
         (
-            with(
-                "observability",
-                json!({"conntrack": {"log": {"filters": {"include": [{"original": {"sourcePorts": [{"start": 2, "end": 1}]}}]}}}}),
-            ),
-            "start must not be greater than end",
+            two(with("externalIPs", json!(["172.17.0.11"]))),
+            "Size of External IPs MUST be equal to or greater than Replicas",
         ),
-    ];
-    for (spec, want) in cases {
-        let got = broken(&spec, None);
+        (
+            two(with("internalIPs", json!(["10.16.0.11"]))),
+            "Size of Internal IPs MUST be equal to or greater than Replicas",
+        ),
+        (pooled("internal", "10.16.0.11"), "Internal IPs and Internal IPPool are mutually exclusive"),
+        (pooled("external", "172.17.0.11"), "External IPs and External IPPool are mutually exclusive"),
+    ]
+}
+
+/// Each rule refuses something, and says so; that it takes what is right shows in what was recorded.
+#[test]
+fn rules() {
+    fn messages(schema: &Value) -> Vec<String> {
+        let below = match schema {
+            Value::Object(fields) => fields.values().flat_map(messages).collect(),
+            Value::Array(items) => items.iter().flat_map(messages).collect(),
+            _ => Vec::new(),
+        };
+        let own = schema.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten();
+        own.map(|rule| rule["message"].as_str().unwrap().to_owned()).chain(below).collect()
+    }
+    let cases = broken_specs();
+    for (spec, want) in &cases {
+        let got = broken(spec, None);
         assert!(got.len() == 1 && got[0].contains(want), "{spec}: {got:?}");
     }
-    let mut spec = with("replicas", json!(2));
-    spec["externalIPs"] = json!(["172.17.0.11"]);
-    assert_eq!(broken(&spec, None), ["Size of External IPs MUST be equal to or greater than Replicas"]);
-    let mut spec = with("replicas", json!(2));
-    spec["internalIPs"] = json!(["172.17.0.11"]);
-    assert_eq!(broken(&spec, None), ["Size of Internal IPs MUST be equal to or greater than Replicas"]);
+    // Needs an earlier spec.
+    let mutable = |message: &String| !message.starts_with("prefix is immutable");
+    for message in messages(&spec()).iter().filter(|message| mutable(message)) {
+        assert!(cases.iter().any(|(_, want)| message.contains(want)), "no case for {message:?}");
+    }
     for side in ["internal", "external"] {
-        let mut spec = with(&format!("{side}IPs"), json!(["172.17.0.11,fd00::1"]));
-        assert_eq!(broken(&spec, None), [""; 0]);
-        spec[format!("{side}IPPool")] = json!("pool");
-        assert!(broken(&spec, None)[0].ends_with("are mutually exclusive"));
+        assert_eq!(broken(&with(&format!("{side}IPs"), json!(["172.17.0.11,fd00::1"])), None), [""; 0]);
     }
     let (prefixed, bare) = (with("prefix", json!("a-")), with("replicas", json!(1)));
     for (new, old) in [(&prefixed, &bare), (&bare, &prefixed), (&with("prefix", json!("b-")), &prefixed)] {

@@ -45,7 +45,7 @@ pub fn plan(
     observed: &Observed,
     flags: &Flags,
 ) -> Result<Desired, SpecErrors> {
-    let mut report = Report { errors: Vec::new(), warnings: objects.warnings.clone() };
+    let mut report = Report { warnings: objects.warnings.clone(), ..Report::default() };
     let desired = choose(objects, choice, &mut report)
         .and_then(|gateway| desired(objects, gateway, observed, flags, &mut report));
     let (mut desired, warnings) = report.finish(desired)?;

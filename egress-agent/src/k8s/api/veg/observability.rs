@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Resources;
-use crate::k8s::api::schema::{Unknown, rules};
+use crate::k8s::api::schema::{PORT_SPAN, Unknown, rules};
 
 /// Metrics and connection logs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -192,7 +192,7 @@ pub struct FlowEnds {
 #[serde(default)]
 #[schemars(extend(
     "required" = ["start", "end"],
-    "x-kubernetes-validations" = rules(&[("self.start <= self.end", "start must not be greater than end")])
+    "x-kubernetes-validations" = rules(&[(PORT_SPAN, "start must not be greater than end")])
 ))]
 pub struct PortSpan {
     /// First.
