@@ -22,6 +22,7 @@ use crate::{
     spec::{
         Located, Objects, Problem, SpecErrors,
         addr::Family,
+        objects::key,
         plan::{
             cluster::{Resolved, resolve},
             fields::{Reader, not_served},
@@ -40,6 +41,8 @@ pub struct Input<'a> {
     pub selected: Selected,
     /// Pods that it selects and another gateway has, with that one.
     pub lost: BTreeMap<String, String>,
+    /// Addresses outside that it lists and another gateway has, with that one.
+    pub shared: BTreeMap<IpAddr, String>,
     /// Why the name of its objects is another's, if it is.
     pub taken: Option<String>,
     /// Deployments that it owns.
@@ -190,12 +193,15 @@ pub fn plan(input: &Input<'_>) -> Plan {
         plan.ovn = ovn::rows(&wanted.resolved, &pods);
     }
     let not_served = unserved(&gateway.spec);
+    let shared = status::shared(&key(gateway), &input.shared);
+    let warnings: Vec<Problem> =
+        wanted.iter().flat_map(|wanted| &wanted.resolved.warnings).chain(&shared).cloned().collect();
     let status = status::build(&Facts {
         gateway,
         errors: wanted.as_ref().err(),
         taken: input.taken.is_some(),
         not_served: &not_served,
-        warnings: wanted.as_ref().map_or(&[], |wanted| &wanted.resolved.warnings),
+        warnings: &warnings,
         lost: &input.lost,
         unwritable,
         pods: &pods,

@@ -115,6 +115,20 @@ pub(super) fn lost(pods: &BTreeMap<String, String>) -> Option<String> {
     ))
 }
 
+/// What there is to say about addresses that another gateway has. Kube-OVN gives an address to one Pod only.
+pub(super) fn shared(gateway: &str, addresses: &BTreeMap<IpAddr, String>) -> Vec<Problem> {
+    let told = addresses.iter().map(|(ip, winner)| Problem {
+        origin: None,
+        object: Some(format!("VpcEgressGateway {gateway}")),
+        field: Some("spec.externalIPs".to_owned()),
+        reason: format!(
+            "{ip} is that of VpcEgressGateway {winner}, which lists it, too: the oldest valid one has it, and a Pod waits \
+             here while it has no other; list another"
+        ),
+    });
+    told.collect()
+}
+
 fn effective(facts: &Facts<'_>) -> (&'static str, Said) {
     let said = match (facts.unwritable, lost(facts.lost)) {
         (Some(reason), _) => (false, "TooManyPods", reason.to_owned()),

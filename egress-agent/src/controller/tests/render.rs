@@ -52,6 +52,7 @@ fn what_is_rendered_is_what_the_controller_applies() {
         gateway: &objects.gateways["default/gateway1"],
         selected: Index::default().selected("default/gateway1"),
         lost: [].into(),
+        shared: [].into(),
         taken: None,
         deployments: &[],
         config: None,
@@ -108,7 +109,11 @@ fn two_gateways_have_neither_one_name_nor_one_pod() {
     assert!(error.contains("Deployment default/a-b is that of VpcEgressGateway default/a-b already"), "{error}");
     let pod = json!({"selectors": [{"podSelector": {"matchLabels": {"app": "myapp"}}}]});
     let (_, warnings) = specs(&[("a", pod.clone()), ("b", pod)]).unwrap();
-    let told: Vec<_> =
-        warnings.iter().filter(|it| it.reason.contains("leaves by VpcEgressGateway default/a")).collect();
-    assert!(told.len() == 1 && told[0].object.as_deref() == Some("VpcEgressGateway default/b"), "{warnings:?}");
+    let told = |want: &str| {
+        let told: Vec<_> = warnings.iter().filter(|it| it.reason.contains(want)).collect();
+        assert!(told.len() == 1 && told[0].object.as_deref() == Some("VpcEgressGateway default/b"), "{warnings:?}");
+    };
+    told("leaves by VpcEgressGateway default/a");
+    // That of the documents' gateway.
+    told("172.17.0.11 is that of VpcEgressGateway default/a, which lists it, too");
 }

@@ -306,3 +306,52 @@ fn gateways_whose_pods_changed_come_first() {
     assert_eq!(state.take_some(1).into_iter().collect::<Vec<_>>(), ["default/a"]);
     assert!(!state.is_dirty());
 }
+
+#[test]
+fn an_address_that_two_gateways_list_is_that_of_the_older_valid_one() {
+    let mut state = state();
+    let listing = |name: &str, created: &str, ips: &[&str]| {
+        let mut value = named(name, "", created);
+        value["spec"]["externalIPs"] = json!(ips);
+        value
+    };
+    let said = |state: &State, key: &str| {
+        let plan = state.with_input(key, &Settings::default(), "t", plan).unwrap();
+        let conditions = plan.status.unwrap().conditions;
+        let validated = conditions.into_iter().find(|condition| condition.type_ == "Validated").unwrap();
+        (validated.status == "True", validated.message)
+    };
+    let right = (true, String::new());
+    let lost = |winner: &str| {
+        let reason = "which lists it, too: the oldest valid one has it, and a Pod waits here while it has no other; list another";
+        (true, format!("spec.externalIPs: 172.17.0.11 is that of VpcEgressGateway default/{winner}, {reason}"))
+    };
+    put::<VpcEgressGateway>(&mut state, &listing("y", "2026-01-02T00:00:00Z", &["172.17.0.12", "172.17.0.11"]));
+    dirty(&mut state);
+    let mut older = listing("x", "2026-01-01T00:00:00Z", &["172.17.0.11"]);
+    put::<VpcEgressGateway>(&mut state, &older);
+    assert_eq!(dirty(&mut state), ["default/x", "default/y"]);
+    assert_eq!((said(&state, "default/x"), said(&state, "default/y")), (right.clone(), lost("x")));
+    // One that was never valid has nothing, and the other is told.
+    older["spec"]["vpc"] = json!("nope");
+    put::<VpcEgressGateway>(&mut state, &older);
+    assert_eq!(dirty(&mut state), ["default/x", "default/y"]);
+    assert_eq!(said(&state, "default/y"), right);
+    older["spec"].as_object_mut().unwrap().remove("vpc");
+    put::<VpcEgressGateway>(&mut state, &older);
+    assert_eq!(dirty(&mut state), ["default/x", "default/y"]);
+    assert_eq!(said(&state, "default/y"), lost("x"));
+    // Of another Subnet it is another address.
+    older["spec"]["externalSubnet"] = json!("macvlan2");
+    put::<VpcEgressGateway>(&mut state, &older);
+    assert_eq!(
+        (dirty(&mut state), said(&state, "default/y")),
+        (vec!["default/x".to_owned(), "default/y".to_owned()], right.clone())
+    );
+    older["spec"]["externalSubnet"] = json!("macvlan");
+    put::<VpcEgressGateway>(&mut state, &older);
+    dirty(&mut state);
+    assert_eq!(said(&state, "default/y"), lost("x"));
+    VpcEgressGateway::remove("default/x", &mut state);
+    assert_eq!((dirty(&mut state), said(&state, "default/y")), (vec!["default/y".to_owned()], right));
+}

@@ -60,6 +60,7 @@ impl World {
             gateway: &self.objects.gateways["default/gateway1"],
             selected: self.index.selected("default/gateway1"),
             lost: self.index.lost("default/gateway1"),
+            shared: [].into(),
             taken: self.taken.clone(),
             nodes: &self.nodes,
             deployments: &self.deployments.iter().collect::<Vec<_>>(),
