@@ -7,6 +7,7 @@ mod manifests;
 mod mistakes;
 mod owners;
 mod rules;
+mod scale;
 mod stage;
 
 use stage::{skip_api, stage};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use egress_tests::cluster::layout::Machine;
+use egress_tests::cluster::scale::Size;
 use egress_tests::cluster::{self, Cluster, Parts, USUAL_NAME, machine, played, scale};
 use egress_tests::demo;
 
@@ -135,7 +136,8 @@ fn run(cli: Cli) -> Result<()> {
         }
         Task::Demo => demo::kubernetes::run(program()?)?,
         Task::Scale { gateways, pods, idle } => {
-            scale::run(Parts::find()?, *gateways, *pods, Duration::from_secs(*idle))?
+            let (rest, idle) = (Duration::from_secs(10), Duration::from_secs(*idle));
+            scale::run(Parts::find()?, Size { gateways: *gateways, pods: *pods, rest, idle })?
         }
         Task::Machine(Inner::Start { cluster, machine }) => return Err(machine::become_machine(cluster, machine)),
         Task::Machine(Inner::Init { cluster, machine }) => machine::first_process(cluster, machine)?,

@@ -20,19 +20,36 @@ const AT_ONCE: usize = 32;
 /// Pods whose label is changed, one after the other.
 const CHANGES: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(600);
+/// From a Pod's label to the desired state, also on a slow machine.
+const SOON: Duration = Duration::from_secs(2);
+/// The controller's memory at most, bytes.
+const MEMORY: u64 = 512 << 20;
 /// A look at the state, while it is waited for.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Makes them, measures, and says what it found.
-pub fn run(parts: Parts, gateways: usize, pods: usize, idle: Duration) -> Result<()> {
-    ensure!(gateways >= 2 && pods >= CHANGES, "at least 2 gateways and {CHANGES} Pods");
+/// How much is made, and how long it is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// VpcEgressGateways.
+    pub gateways: usize,
+    /// Pods that they select.
+    pub pods: usize,
+    /// After so long without a request the controller is at rest: an unoptimised build plans for some of it.
+    pub rest: Duration,
+    /// How long nothing is changed then.
+    pub idle: Duration,
+}
+
+/// Makes them, measures, and says what it found; an error if the controller is slow, large or busy without need.
+pub fn run(parts: Parts, size: Size) -> Result<()> {
+    ensure!(size.gateways >= 2 && size.pods >= CHANGES, "at least 2 gateways and {CHANGES} Pods");
     let api = ApiServer::start(parts, &[CONTROLLER])?;
     api.furnish()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(measure(&api, gateways, pods, idle))
+    runtime.block_on(measure(&api, size))
 }
 
-async fn measure(api: &ApiServer, gateways: usize, pods: usize, idle: Duration) -> Result<()> {
+async fn measure(api: &ApiServer, Size { gateways, pods, rest, idle }: Size) -> Result<()> {
     let config = Kubeconfig::read_from(api.kubeconfig()).context("read the kubeconfig")?;
     let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.context("kubeconfig")?;
     let client = Client::try_from(config).context("a client")?;
@@ -52,7 +69,7 @@ async fn measure(api: &ApiServer, gateways: usize, pods: usize, idle: Duration) 
     })
     .await?;
     println!("from the controller's start to all ConfigMaps: {:.1} s", begin.elapsed().as_secs_f64());
-    quiet(api).await?;
+    quiet(api, rest).await?;
 
     let all_pods: Api<Pod> = Api::namespaced(client, "default");
     let mut times = Vec::new();
@@ -85,7 +102,7 @@ async fn measure(api: &ApiServer, gateways: usize, pods: usize, idle: Duration) 
         millis(times[CHANGES - 1])
     );
 
-    quiet(api).await?;
+    quiet(api, rest).await?;
     let before = api.requests(CONTROLLER)?.len();
     sleep(idle).await;
     let (watches, others): (Vec<_>, Vec<_>) =
@@ -96,8 +113,12 @@ async fn measure(api: &ApiServer, gateways: usize, pods: usize, idle: Duration) 
         others.len(),
         watches.len()
     );
-    println!("the controller's memory: {} MiB", controller.memory()? >> 20);
+    let memory = controller.memory()?;
+    println!("the controller's memory: {} MiB", memory >> 20);
     ensure!(others.is_empty(), "it asks or writes without need: {others:?}");
+    let slowest = times[CHANGES - 1];
+    ensure!(slowest < SOON, "a Pod's label took {slowest:?} to the desired state; it must be less than {SOON:?}");
+    ensure!(memory < MEMORY, "it has {memory} bytes of memory; it must be less than {MEMORY}");
     Ok(())
 }
 
@@ -152,8 +173,8 @@ fn address(pod: usize) -> String {
     format!("10.16.{}.{}", 1 + pod / 250, 1 + pod % 250)
 }
 
-/// Returns when nothing was asked or written for ten seconds: an unoptimised build plans for some of them.
-async fn quiet(api: &ApiServer) -> Result<()> {
+/// Returns when nothing was asked or written for so long.
+async fn quiet(api: &ApiServer, rest: Duration) -> Result<()> {
     let mut before = usize::MAX;
     wait(|| {
         let now = api.requests(CONTROLLER);
@@ -161,7 +182,7 @@ async fn quiet(api: &ApiServer) -> Result<()> {
         before = now.as_ref().map_or(before, Vec::len);
         async move {
             now?;
-            sleep(Duration::from_secs(10)).await;
+            sleep(rest).await;
             Ok(same)
         }
     })
