@@ -289,7 +289,11 @@ fn in_front(pins: &Pins, status: &Status, observed: &Observed) -> Vec<Check> {
             (true, Some(why)) => format!("does not run, TC does all: {why}; {sends}"),
             (true, None) => format!("does not run, TC does all; {sends}"),
             (false, _) if offer.is_some_and(|it| !it.native) => "not asked for; the driver has none".to_owned(),
-            (false, _) => format!("not asked for (datapath: xdp); {}; {sends}", costs(link)),
+            // Many a NIC takes frames only while it runs a program; a veth says it beforehand.
+            (false, _) if link.kind == "veth" || offer.is_some_and(|it| it.takes_frames) => {
+                format!("not asked for (datapath: xdp); {}; {sends}", costs(link))
+            }
+            (false, _) => format!("not asked for (datapath: xdp); {}", costs(link)),
         };
         checks.push(check(format!("XDP {}", spot.interface), true, detail, ""));
     }

@@ -61,7 +61,7 @@ impl Claims {
     }
 
     /// Those that claim something which a gateway claims.
-    pub(super) fn rivals(&self, gateway: &str) -> BTreeSet<String> {
+    fn rivals(&self, gateway: &str) -> BTreeSet<String> {
         let claims = self.of.get(gateway).into_iter().flatten();
         let all = claims.filter_map(|claim| self.by.get(claim)).flatten();
         all.filter(|rival| *rival != gateway).cloned().collect()
@@ -72,15 +72,15 @@ impl Claims {
         self.by.get(&Claim::Object(object.to_owned())).into_iter().flatten()
     }
 
-    /// Addresses that a gateway lists and another has, with that one: of all that list an address the first by rank.
-    pub(super) fn lost<R: Ord>(&self, gateway: &str, rank: impl Fn(&str) -> R) -> BTreeMap<IpAddr, String> {
+    /// Addresses that others list, too, with the first of these.
+    pub(super) fn shared(&self, gateway: &str) -> BTreeMap<IpAddr, String> {
         let claims = self.of.get(gateway).into_iter().flatten();
-        let lost = claims.filter_map(|claim| {
+        let shared = claims.filter_map(|claim| {
             let Claim::Address(_, ip) = claim else { return None };
-            let first = self.by.get(claim)?.iter().min_by_key(|rival| rank(rival))?;
-            (first != gateway).then(|| (*ip, first.clone()))
+            let other = self.by.get(claim)?.iter().find(|other| *other != gateway)?;
+            Some((*ip, other.clone()))
         });
-        lost.collect()
+        shared.collect()
     }
 }
 

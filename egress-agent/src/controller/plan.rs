@@ -41,7 +41,7 @@ pub struct Input<'a> {
     pub selected: Selected,
     /// Pods that it selects and another gateway has, with that one.
     pub lost: BTreeMap<String, String>,
-    /// Addresses outside that it lists and another gateway has, with that one.
+    /// Addresses outside that another gateway lists, too, with that one.
     pub shared: BTreeMap<IpAddr, String>,
     /// Why the name of its objects is another's, if it is.
     pub taken: Option<String>,

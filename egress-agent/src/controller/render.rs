@@ -38,8 +38,7 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
         if let Some(reason) = status::lost(&index.lost(key)) {
             warnings.push(problem(key, "spec.selectors", reason));
         }
-        let rank = |rival: &str| objects.gateways.get(rival).map(|rival| index.rank(&rival.object));
-        warnings.extend(status::shared(key, &claims.lost(key, rank)));
+        warnings.extend(status::shared(key, &claims.shared(key)));
         match wanted(objects, gateway, &index.selected(key), settings) {
             Ok(wanted) => {
                 warnings.extend(wanted.resolved.warnings);

@@ -31,8 +31,8 @@ use crate::{
 /// Addresses of Pods, by `namespace/name`.
 pub type Selected = BTreeMap<String, Vec<IpAddr>>;
 
-/// A gateway's place among those that select a Pod, or list an address: those that cannot serve last, then by age, then by name.
-pub(super) type Rank = (bool, Option<Time>, String);
+/// A gateway's place among those that select a Pod: those that cannot serve last, then by age, then by name.
+type Rank = (bool, Option<Time>, String);
 
 struct Selecting {
     vpc: String,
@@ -113,7 +113,7 @@ impl Index {
             return Changed::new();
         }
         let vpc = vpc_name(&gateway.spec).to_owned();
-        let rank = self.rank(gateway);
+        let rank = (self.idle.contains(&key), gateway.metadata.creation_timestamp.clone(), key.clone());
         let new = Selecting { vpc, rank, given: gateway.spec.selectors.clone(), selectors };
         // Most changes of a gateway are of its status.
         if self.gateways.get(&key).is_some_and(|old| old.says(&new)) {
@@ -121,17 +121,6 @@ impl Index {
         }
         self.gateways.insert(key.clone(), new);
         self.again_for(&key)
-    }
-
-    /// A gateway's place among those that want the same.
-    pub(super) fn rank(&self, gateway: &VpcEgressGateway) -> Rank {
-        let key = key(gateway);
-        (self.idle.contains(&key), gateway.metadata.creation_timestamp.clone(), key)
-    }
-
-    /// Whether a gateway was never valid.
-    pub(super) fn is_idle(&self, key: &str) -> bool {
-        self.idle.contains(key)
     }
 
     /// Whether a gateway serves the Pods that it has: it is valid, or its last valid state runs.

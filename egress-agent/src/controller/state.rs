@@ -77,11 +77,8 @@ impl State {
         let asked: Vec<String> = self.dirty.iter().filter(|key| !self.asked.contains(*key)).cloned().collect();
         for key in asked {
             let Some(serves) = self.serves(&key) else { continue };
-            // Who has an address depends on it, too.
-            let rivals = if self.index.is_idle(&key) == serves { self.claims.rivals(&key) } else { BTreeSet::new() };
             let changed = self.index.serves(&key, serves);
             self.changed(changed);
-            self.changed(rivals);
             self.asked.insert(key);
         }
         let mut some = std::mem::take(&mut self.urgent);
@@ -148,9 +145,7 @@ impl State {
             gateway,
             selected: self.index.selected(key),
             lost: self.index.lost(key),
-            shared: self
-                .claims
-                .lost(key, |rival| self.objects.gateways.get(rival).map(|rival| self.index.rank(&rival.object))),
+            shared: self.claims.shared(key),
             taken: self.taken(key),
             deployments: &self.deployments.of(uid),
             config: config.filter(|config| owned_by(&config.metadata, uid)),

@@ -115,15 +115,15 @@ pub(super) fn lost(pods: &BTreeMap<String, String>) -> Option<String> {
     ))
 }
 
-/// What there is to say about addresses that another gateway has. Kube-OVN gives an address to one Pod only.
+/// What there is to say about addresses that another gateway lists, too. Kube-OVN gives an address to the Pod that asks first.
 pub(super) fn shared(gateway: &str, addresses: &BTreeMap<IpAddr, String>) -> Vec<Problem> {
-    let told = addresses.iter().map(|(ip, winner)| Problem {
+    let told = addresses.iter().map(|(ip, other)| Problem {
         origin: None,
         object: Some(format!("VpcEgressGateway {gateway}")),
         field: Some("spec.externalIPs".to_owned()),
         reason: format!(
-            "{ip} is that of VpcEgressGateway {winner}, which lists it, too: the oldest valid one has it, and a Pod waits \
-             here while it has no other; list another"
+            "{ip} is listed by VpcEgressGateway {other}, too: one Pod only can have it, and the other waits; list another in one \
+             of them"
         ),
     });
     told.collect()

@@ -243,8 +243,8 @@ fn attach_clsact(program: &mut SchedClassifier, place: &Place<'_>, priority: u16
 
 /// Takes a place's program away, however it is attached. The interface may be gone.
 pub fn detach(pins: &Pins, place: &Place<'_>) -> Result<()> {
-    unlink(&pins.link(place.link))?;
     unlink(&pins.new_link(place.link))?;
+    unlink(&pins.link(place.link))?;
     // Fails where there is no filter of ours.
     let _ = qdisc_detach_program(place.interface, place.side(), place.program);
     Ok(())

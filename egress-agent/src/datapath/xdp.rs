@@ -45,6 +45,9 @@ impl Spot<'_> {
     }
 }
 
+/// Whether this CPU loads in the order of the program: shortcuts are read between two looks at their seals, without barriers.
+pub const ORDERED: bool = cfg!(target_arch = "x86_64");
+
 /// Why a program is not on its interface.
 #[derive(Debug)]
 pub enum Refused {
@@ -52,7 +55,7 @@ pub enum Refused {
     NoDriver,
     /// There is another program.
     Taken,
-    /// This CPU may read in another order than the program says: shortcuts are read between two looks at their seals, without barriers.
+    /// See [`ORDERED`].
     Order,
     /// The kernel's answer.
     Other(io::Error),
@@ -60,10 +63,11 @@ pub enum Refused {
 
 /// Attaches the program of a spot, or replaces it without a gap.
 pub fn attach(programs: &mut Programs, pins: &Pins, spot: &Spot<'_>) -> Result<Result<(), Refused>> {
-    if cfg!(not(target_arch = "x86_64")) {
+    let pin = pins.link(spot.link);
+    if !ORDERED {
+        take_away(&pin)?;
         return Ok(Err(Refused::Order));
     }
-    let pin = pins.link(spot.link);
     let program = programs.xdp(spot.program, pins)?.as_fd();
     if spot.runs(pins) {
         let context = || format!("replace program of {}", pin.display());
@@ -80,7 +84,7 @@ pub fn attach(programs: &mut Programs, pins: &Pins, spot: &Spot<'_>) -> Result<R
 
 /// Puts new programs into the links that are there (`wanted`), or takes them away.
 pub fn renew(programs: &mut Programs, pins: &Pins, wanted: bool) -> Result<()> {
-    if !wanted {
+    if !wanted || !ORDERED {
         return detach(pins);
     }
     for spot in spots(("", 0), ("", 0)) {

@@ -103,7 +103,7 @@ pub fn ensure(root: &Path) -> Result<bool, Error> {
     let _turn;
     if verdict == Verdict::Mount {
         // The second of two that start at once would hide the pins of the first.
-        _turn = turn().map_err(|source| Error::Look { path: MOUNT_POINT.into(), source })?;
+        _turn = turn().map_err(|source| Error::Mount { source })?;
         verdict = decide(look(root)?);
     }
     match verdict {

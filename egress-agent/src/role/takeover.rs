@@ -23,6 +23,7 @@ use crate::{
         now,
         pins::Pins,
         settings::exchange,
+        sys,
         tables::Tables,
         xdp,
     },
@@ -179,6 +180,10 @@ pub fn give(netfilter: &Netfilter, pins: &Pins, internal: &str, external: &str) 
 /// Whether our programs see what comes from Pods before the kernel does.
 fn carries(pins: &Pins, internal: &str, config: &Config) -> Result<bool> {
     let [.., out] = places((internal, config.internal_ifindex), ("", 0));
+    // Of an upgrade that was cut short.
+    if sys::link_info(&pins.new_link(out.link)).is_ok_and(|info| info.ifindex == out.ifindex) {
+        return Ok(true);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async { Ok(out.find(pins, &Netlink::open().context("rtnetlink")?).await?.is_some()) })
 }

@@ -11,7 +11,7 @@ use crate::{
     datapath::{
         load::Programs,
         pins::Pins,
-        xdp::{Refused, Spot, attach, detach, spots},
+        xdp::{ORDERED, Refused, Spot, attach, detach, spots},
     },
     net::{
         Netlink,
@@ -58,7 +58,7 @@ pub fn closed(offer: Option<Offer>, interface: &str, kind: &str, ifindex: u32) -
 impl Xdp {
     /// Directions in which frames can be sent: bits of [`flags`].
     pub(super) fn sends(&mut self, desired: &Desired, observed: &Observed) -> u32 {
-        if !wanted(desired) {
+        if !wanted(desired) || !ORDERED {
             return 0;
         }
         let sides = [(&desired.external.interface, flags::XDP_OUT), (&desired.internal.interface, flags::XDP_IN)];

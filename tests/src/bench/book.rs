@@ -18,6 +18,11 @@ pub struct Missing {
 }
 
 impl Missing {
+    /// It went wrong.
+    pub(super) fn failed(name: &str, error: &anyhow::Error) -> Self {
+        Self { name: name.to_owned(), failed: true, reason: format!("{error:#}") }
+    }
+
     /// One line.
     pub(super) fn text(&self) -> String {
         let how = if self.failed { "failed" } else { "skipped" };

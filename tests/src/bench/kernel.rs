@@ -3,8 +3,6 @@
 use std::fs;
 use std::process::Command;
 
-use anyhow::Context;
-
 use crate::system::process;
 use crate::system::setting::Setting;
 
@@ -19,8 +17,8 @@ pub const BUCKETS: &str = "/sys/module/nf_conntrack/parameters/hashsize";
 #[derive(Debug)]
 pub(super) struct Raised {
     _settings: Vec<Setting>,
-    /// Rows that a table may have now.
-    pub(super) rows: u64,
+    /// Rows that a table may have now; none: there is no limit that could be read.
+    pub(super) rows: Option<u64>,
     /// What could not be raised.
     pub(super) remarks: Vec<String>,
 }
@@ -38,6 +36,6 @@ pub(super) fn raise() -> Raised {
             Err(error) => remarks.push(format!("{error:#}: {what}")),
         }
     }
-    let rows = fs::read_to_string(ROWS).context("read").and_then(|text| text.trim().parse().context("a number"));
-    Raised { _settings: settings, rows: rows.unwrap_or_default(), remarks }
+    let rows = fs::read_to_string(ROWS).ok().and_then(|text| text.trim().parse().ok()).filter(|rows| *rows > 0);
+    Raised { _settings: settings, rows, remarks }
 }

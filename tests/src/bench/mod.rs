@@ -124,9 +124,16 @@ pub fn run(plan: &Plan, reports: &Reports) -> Result<()> {
 pub fn profile(plan: &Plan, reports: &Reports) -> Result<()> {
     report::ensure_writable(reports)?;
     let machine = Machine::look();
-    let programs = programs::profile(plan)?;
-    plan.met(!programs.is_empty(), &format!("there are {}", programs::NAMES))?;
-    report::write(&machine, &Outcome::default(), &programs, reports)
+    let (mut programs, mut outcome) = (Vec::new(), Outcome::default());
+    for (name, section) in programs::profile(plan)? {
+        match section {
+            Ok(section) => programs.push(section),
+            Err(error) => outcome.missing.push(Missing::failed(name, &error)),
+        }
+    }
+    plan.met(!programs.is_empty() || !outcome.missing.is_empty(), &format!("there are {}", programs::NAMES))?;
+    report::write(&machine, &outcome, &programs, reports)?;
+    outcome.judge()
 }
 
 /// Measures; fails if nothing at all can be.
@@ -138,7 +145,7 @@ pub fn measure(plan: &Plan) -> Result<Outcome> {
         ensure!(in_path(tool), "there is no {tool} on this machine: the peers need it");
     }
     let raised = kernel::raise();
-    let mut book = Book::new(plan, raised.rows);
+    let mut book = Book::new(plan, raised.rows.unwrap_or(u64::MAX));
     raised.remarks.iter().for_each(|remark| book.remark(remark.clone()));
     // First: what other measures leave behind is freed bit by bit.
     upkeep::upkeep(&mut book);

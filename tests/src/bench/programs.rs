@@ -56,7 +56,7 @@ impl Section {
 pub(super) const SPREAD: [&str; 3] = ["median", "min", "max"];
 pub(super) const PORT: u16 = 6600;
 /// Of both ends of a flow that is mapped onto itself.
-pub(super) const SAME: u16 = 700;
+const SAME: u16 = 700;
 /// A TTL lasts so long, with something to spare.
 pub(super) const REPEATS: u32 = 64;
 /// Runs of a round.
@@ -64,17 +64,17 @@ pub(super) const RUNS: usize = 1 << 15;
 /// A prime: flows that come one after the other do not lie so.
 const STRIDE: u32 = 611_953;
 /// At a flow that must not be cut meanwhile.
-pub(super) const ATTEMPTS: u32 = 5;
+const ATTEMPTS: u32 = 5;
 const NOTHING: &str = "nothing (TC_ACT_OK)";
 
 /// What `--only` takes.
 pub(super) const NAMES: &str = "sizes, hot, cold, load, express, orders and helpers";
 
-/// All of it.
-pub fn profile(plan: &Plan) -> Result<Vec<Section>> {
+/// All of it, by the names that `--only` takes: one that fails does not end the others.
+pub fn profile(plan: &Plan) -> Result<Vec<(&'static str, Result<Section>)>> {
     ensure!(nix::unistd::geteuid().is_root(), "it makes network namespaces and loads BPF programs: run it as root");
     // In a lab of its own: the one for TC need not know XDP.
-    let express = plan.wants("express").then(|| express::express(plan)).transpose()?;
+    let express = plan.wants("express").then(|| ("express", express::express(plan)));
     let parts: [(&str, Part); 6] = [
         ("sizes", sizes),
         ("hot", hot),
@@ -90,10 +90,9 @@ pub fn profile(plan: &Plan) -> Result<Vec<Section>> {
     let lab = Lab::build(network()?)?;
     let bed = Bed::start(Peer::Ours, &lab, plan.table, UNLIMITED)?;
     let _sink = Sink::at(&bed, End::Outside)?;
-    let parts: Result<Vec<_>> = wanted.into_iter().map(|(_, part)| part(plan, &bed)).collect();
-    let mut sections = parts.with_context(|| bed.log().unwrap_or_default())?;
-    sections.extend(express);
-    Ok(sections)
+    let log = || bed.log().unwrap_or_default();
+    let sections = wanted.into_iter().map(|(name, part)| (name, part(plan, &bed).with_context(log)));
+    Ok(sections.chain(express).collect())
 }
 
 type Part = fn(&Plan, &Bed<'_>) -> Result<Section>;
@@ -179,7 +178,7 @@ fn same(plan: &Plan, bed: &Bed<'_>, family: Family, way: Way) -> Result<Option<V
 }
 
 /// Makes such a flow; the packet of it that goes this way.
-pub(super) fn of_itself(bed: &Bed<'_>, family: Family, way: Way) -> Result<Vec<u8>> {
+fn of_itself(bed: &Bed<'_>, family: Family, way: Way) -> Result<Vec<u8>> {
     let (pod, server) = (bed.lab.client("client1")?.addr(family), bed.lab.server.addr(family));
     match (pod, server) {
         (IpAddr::V4(pod), IpAddr::V4(server)) => onto_itself::<V4>(bed.lab, pod.octets(), server.octets())?,

@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::book::Book;
 use super::peers::{Bed, Peer, gateways};
@@ -59,36 +61,29 @@ fn over_one(bed: &Bed<'_>) -> Result<f64> {
     let at = SocketAddr::new(bed.lab.server.addr(Family::V4), PORT + 2);
     let listener = bed.lab.server.ns.run(|| TcpListener::bind(at))?.context("listen")?;
     let (requests, size) = (REQUESTS + WARM_UP, [0; REQUEST]);
-    let serve = move || -> Result<()> {
-        let (mut stream, _) = listener.accept()?;
-        stream.set_nodelay(true)?;
+    let mut client = bed.lab.client("client1")?.ns.run(|| TcpStream::connect(at))?.context("connect")?;
+    let (mut served, _) = listener.accept().context("accept")?;
+    client.set_nodelay(true)?;
+    served.set_nodelay(true)?;
+    let server = thread::spawn(move || -> Result<()> {
         let mut request = size;
         for _ in 0..requests {
-            stream.read_exact(&mut request)?;
-            stream.write_all(&request)?;
+            served.read_exact(&mut request)?;
+            served.write_all(&request)?;
         }
         Ok(())
-    };
-    thread::scope(|scope| {
-        let server = scope.spawn(serve);
-        let pod = &bed.lab.client("client1")?.ns;
-        let time = pod.run(|| -> Result<_> {
-            let mut stream = TcpStream::connect(at)?;
-            stream.set_nodelay(true)?;
-            let mut answer = size;
-            let mut start = Instant::now();
-            for number in 0..requests {
-                if number == WARM_UP {
-                    start = Instant::now();
-                }
-                stream.write_all(&size)?;
-                stream.read_exact(&mut answer)?;
-            }
-            Ok(start.elapsed())
-        })??;
-        server.join().map_err(|_| anyhow!("the server panicked"))??;
-        Ok(time.as_nanos() as f64 / 1e3 / f64::from(REQUESTS))
-    })
+    });
+    let (mut answer, mut start) = (size, Instant::now());
+    for number in 0..requests {
+        if number == WARM_UP {
+            start = Instant::now();
+        }
+        client.write_all(&size)?;
+        client.read_exact(&mut answer)?;
+    }
+    let time = start.elapsed();
+    server.join().map_err(|_| anyhow!("the server panicked"))??;
+    Ok(time.as_nanos() as f64 / 1e3 / f64::from(REQUESTS))
 }
 
 /// The gateways; another one begins in each round.
@@ -102,7 +97,7 @@ fn in_turns<'a, 'lab>(beds: &'a [Bed<'lab>], round: usize) -> Vec<&'a Bed<'lab>>
 fn one_by_one(bed: &Bed<'_>) -> Result<f64> {
     let at = SocketAddr::new(bed.lab.server.addr(Family::V4), PORT);
     let listener = bed.lab.server.ns.run(|| TcpListener::bind(at))?.context("listen")?;
-    let serve = move || -> Result<()> {
+    let serve = || -> Result<()> {
         for _ in 0..CONNECTIONS {
             let (mut stream, _) = listener.accept()?;
             let mut byte = [0];
@@ -111,9 +106,9 @@ fn one_by_one(bed: &Bed<'_>) -> Result<f64> {
         }
         Ok(())
     };
+    let pod = &bed.lab.client("client1")?.ns;
     thread::scope(|scope| {
         let server = scope.spawn(serve);
-        let pod = &bed.lab.client("client1")?.ns;
         let time = pod.run(|| -> Result<_> {
             let start = Instant::now();
             for _ in 0..CONNECTIONS {
@@ -122,7 +117,11 @@ fn one_by_one(bed: &Bed<'_>) -> Result<f64> {
                 stream.read_exact(&mut [0])?;
             }
             Ok(start.elapsed())
-        })??;
+        });
+        let time = time.flatten().inspect_err(|_| {
+            // The server would wait for the next one for ever.
+            let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+        })?;
         server.join().map_err(|_| anyhow!("the server panicked"))??;
         Ok(time.as_micros() as f64 / f64::from(CONNECTIONS))
     })

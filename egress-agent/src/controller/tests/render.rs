@@ -114,6 +114,10 @@ fn two_gateways_have_neither_one_name_nor_one_pod() {
         assert!(told.len() == 1 && told[0].object.as_deref() == Some("VpcEgressGateway default/b"), "{warnings:?}");
     };
     told("leaves by VpcEgressGateway default/a");
-    // That of the documents' gateway.
-    told("172.17.0.11 is that of VpcEgressGateway default/a, which lists it, too");
+    for (gateway, other) in [("a", "b"), ("b", "a")] {
+        let want = format!("172.17.0.11 is listed by VpcEgressGateway default/{other}, too");
+        let object = format!("VpcEgressGateway default/{gateway}");
+        let told = warnings.iter().any(|it| it.reason.contains(&want) && it.object.as_deref() == Some(&object));
+        assert!(told, "{gateway}: {warnings:?}");
+    }
 }
