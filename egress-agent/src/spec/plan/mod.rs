@@ -16,6 +16,7 @@ pub(crate) mod subnets;
 use std::net::IpAddr;
 
 use super::{
+    addr::Family,
     desired::{Desired, Side},
     objects::{Located, Objects, key, list},
     observed::{Link, Observed},
@@ -104,10 +105,12 @@ fn desired(
     let policies = policies::read(objects, spec, internal.as_ref(), external.as_ref(), families.as_ref(), &at, report);
     let selected = pods::selected(objects, spec, families.as_ref(), &at, report);
 
+    let served = families?;
     Some(Desired {
         gateway: key(&gateway.object),
-        internal: side(inside?, &internal?),
-        external: side(outside?, &external?),
+        internal: side(inside?, &internal?, |_| true),
+        // The Subnet may have a family in which nothing leaves: its default route is not ours.
+        external: side(outside?, &external?, |family| served.missing(family).is_none()),
         egress: egress?.addresses,
         no_snat: policies.no_snat,
         selected,
@@ -117,9 +120,10 @@ fn desired(
     })
 }
 
-fn side(link: &Link, subnet: &SubnetView<'_>) -> Side {
+/// With the Subnet's next hops of these families.
+fn side(link: &Link, subnet: &SubnetView<'_>, of: impl Fn(Family) -> bool) -> Side {
     let mut side = Side { interface: link.name.clone(), gateway4: None, gateway6: None };
-    for addr in subnet.gateways() {
+    for addr in subnet.gateways().filter(|addr| of(Family::of(*addr))) {
         match addr {
             IpAddr::V4(addr) => side.gateway4 = Some(addr),
             IpAddr::V6(addr) => side.gateway6 = Some(addr),

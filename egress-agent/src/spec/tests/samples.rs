@@ -50,6 +50,22 @@ fn gateway2_dual_stack() {
     assert_eq!(plan.warnings, Vec::<String>::new());
 }
 
+/// The default route of the other family is the cluster's, through `eth0`.
+#[test]
+fn a_family_that_is_not_listed_has_no_way_out() {
+    for (listed, block, v4, v6) in
+        [("172.17.0.11", "fd00:10:18::/112", true, false), ("fd00:172:17::11", "10.18.0.0/16", false, true)]
+    {
+        let one = GATEWAY2
+            .replace("    - 172.17.0.11,fd00:172:17::11\n", &format!("    - \"{listed}\"\n"))
+            .replace("    - 172.17.0.12,fd00:172:17::12\n", "")
+            .replace(&format!("        - {block}\n"), "");
+        assert_ne!(one, GATEWAY2);
+        let plan = run(&[("g", &one), ("c", CLUSTER)], None, &dual(), &Flags::default()).unwrap();
+        assert_eq!((plan.external.gateway4.is_some(), plan.external.gateway6.is_some()), (v4, v6), "{listed}");
+    }
+}
+
 #[test]
 fn samples_go_together() {
     let files = [("1", GATEWAY1), ("2", GATEWAY2), ("c", CLUSTER), ("p", PROFILE)];
