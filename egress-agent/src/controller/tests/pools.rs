@@ -61,6 +61,11 @@ fn a_pool_has_addresses_for_all_pods() {
             ),
         ),
         (json!(["10.16.1.0/24", "fd00:10:16::10"]), "IPPool p has 1 IPv6 addresses of"),
+        (json!(["10.16.1.1", "10.16.1.1", v6]), "IPPool p has 1 IPv4 addresses of"),
+        (
+            json!(["10.16.1.0/24", "fd00:10:16::10", "fd00:10:16::10..fd00:10:16::10"]),
+            "IPPool p has 1 IPv6 addresses of",
+        ),
         (json!(["10.16.1.0/24"]), "IPPool p has 0 IPv6 addresses of"),
         (json!(["10.77.0.0/24", v6]), "IPPool p has 0 IPv4 addresses of"),
         (json!(["10.16.1.0/24", v6, "foo"]), "IPPool p, spec.ips[2]: \"foo\" is no address, range or CIDR"),
@@ -68,6 +73,18 @@ fn a_pool_has_addresses_for_all_pods() {
     ] {
         let error = pool(bad).unwrap_err();
         assert!(error.contains(want), "{error}");
+    }
+}
+
+#[test]
+fn every_entry_of_a_list_has_the_same_families() {
+    let listed = |ips: Value| rendered(|spec| spec["externalIPs"] = ips.clone(), &json!([]));
+    listed(json!(["172.17.0.11,fd00:172:17::11", "172.17.0.12,fd00:172:17::12"])).unwrap();
+    for mixed in [json!(["172.17.0.11", "fd00:172:17::11"]), json!(["172.17.0.11,fd00:172:17::11", "fd00:172:17::12"])]
+    {
+        let error = listed(mixed).unwrap_err();
+        assert!(error.contains("spec.externalIPs[1]: fd00:172:17::1"), "{error}");
+        assert!(error.contains("has other address families than 172.17.0.11"), "{error}");
     }
 }
 

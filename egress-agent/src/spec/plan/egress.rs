@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use egress_common::abi::config::MAX_EGRESS;
+use ipnet::IpNet;
 
 use super::{SubnetView, families::Service};
 use crate::{
@@ -77,6 +78,25 @@ pub(super) fn lists(
 ) {
     listed("spec.internalIPs", &spec.internal_ips, Some(internal), at, report);
     listed("spec.externalIPs", &spec.external_ips, Some(external), at, report);
+    alike("spec.internalIPs", &spec.internal_ips, at, report);
+    alike("spec.externalIPs", &spec.external_ips, at, report);
+}
+
+/// Each Pod gets an entry: those with a family less would have no way out in it, and get packets of it all the same.
+fn alike(field: &str, entries: &[String], at: &At, report: &mut Report) {
+    let families = |entry: &str| dual(entry, ip, Family::of).ok().map(|pair| Family::ALL.map(|it| pair[it].is_some()));
+    let Some(first) = entries.first() else { return };
+    for (i, entry) in entries.iter().enumerate().skip(1) {
+        if let (Some(one), Some(other)) = (families(first), families(entry))
+            && one != other
+        {
+            let reason = format!(
+                "{entry} has other address families than {first}; give every entry the same, such as \
+                 172.17.0.11,fd00:172:17::11 for both"
+            );
+            report.error(at, &format!("{field}[{i}]"), reason);
+        }
+    }
 }
 
 /// The addresses of a list, each inside the Subnet and named once.
@@ -104,6 +124,13 @@ fn listed(
             } else if let Some(subnet) = subnet.filter(|subnet| subnet.gateways().any(|gateway| gateway == addr)) {
                 let reason = format!("{addr} is the gateway of {}; name an address that is free", subnet.describe());
                 report.error(at, &field, reason);
+            } else if subnet.and_then(|subnet| subnet.net(Family::of(addr))).is_some_and(|net| is_reserved(&net, addr))
+            {
+                report.error(
+                    at,
+                    &field,
+                    format!("{addr} is the network or broadcast address of its Subnet; name another"),
+                );
             } else if addresses.contains(&addr) {
                 report.error(at, &field, format!("{addr} is listed twice; each address is listed once"));
             } else {
@@ -112,6 +139,11 @@ fn listed(
         }
     }
     addresses
+}
+
+/// The first and the last address of an IPv4 network are nobody's (RFC 1122 §3.2.1.3), but for two of a /31 (RFC 3021).
+fn is_reserved(net: &IpNet, addr: IpAddr) -> bool {
+    addr.is_ipv4() && net.prefix_len() < 31 && (addr == net.network() || addr == net.broadcast())
 }
 
 /// Those of the listed addresses that the interface has and may use, in the order of the list.

@@ -44,7 +44,7 @@ pub(super) fn check(
             report.error(at, &field, reason);
             continue;
         }
-        let mut has = Dual::<u128>::default();
+        let mut named = Dual::<Vec<(IpAddr, IpAddr)>>::default();
         for (i, entry) in pool.object.spec.ips.iter().enumerate() {
             let field = format!("spec.ips[{i}]");
             let (first, last) = match range(entry) {
@@ -60,8 +60,9 @@ pub(super) fn check(
                 let reason = format!("{entry} is not all in {}; what is outside is not used", subnet.describe());
                 report.warn(&pool.at(), &field, reason);
             }
-            has[family] = has[family].saturating_add(within.map_or(0, |(first, last)| size(first, last)));
+            named[family].extend(within);
         }
+        let has = Dual::new(|family| count(&named[family]));
         let replicas = spec.replicas.unwrap_or(1);
         for family in Family::ALL.into_iter().filter(|family| subnet.net(*family).is_some()) {
             if has[family] < u128::try_from(replicas).unwrap_or(0) {
@@ -93,11 +94,21 @@ fn range(entry: &str) -> Result<(IpAddr, IpAddr), String> {
     ip(entry).map(|ip| (ip, ip)).map_err(|_| wrong())
 }
 
-/// How many there are; some may be reserved.
-fn size(first: IpAddr, last: IpAddr) -> u128 {
+/// How many addresses there are in ranges that may overlap; some may be reserved.
+fn count(ranges: &[(IpAddr, IpAddr)]) -> u128 {
     let number = |ip| match ip {
         IpAddr::V4(ip) => u128::from(ip.to_bits()),
         IpAddr::V6(ip) => ip.to_bits(),
     };
-    if first > last { 0 } else { (number(last) - number(first)).saturating_add(1) }
+    let mut ranges: Vec<_> = ranges.iter().map(|(first, last)| (number(*first), number(*last))).collect();
+    ranges.sort_unstable();
+    let (mut count, mut from) = (0_u128, 0);
+    for (first, last) in ranges {
+        let first = first.max(from);
+        if first <= last {
+            count = count.saturating_add((last - first).saturating_add(1));
+            from = last.saturating_add(1);
+        }
+    }
+    count
 }

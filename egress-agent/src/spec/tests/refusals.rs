@@ -77,6 +77,14 @@ fn fields_of_the_gateway() {
             "VEG, spec.externalIPs[0]: 172.17.0.1 is the gateway of Subnet underlay-ext (172.17.0.0/16); name an address that is free",
         ),
         (
+            (only, "172.17.0.0"),
+            "VEG, spec.externalIPs[0]: 172.17.0.0 is the network or broadcast address of its Subnet; name another",
+        ),
+        (
+            (only, "172.17.255.255"),
+            "VEG, spec.externalIPs[0]: 172.17.255.255 is the network or broadcast address of its Subnet; name another",
+        ),
+        (
             (only, "172.17.0.21\n    - 172.17.0.22"),
             "VEG, spec.externalIPs: there is no egress address: net1 has none of 172.17.0.21, 172.17.0.22",
         ),
