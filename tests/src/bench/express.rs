@@ -1,17 +1,15 @@
 //! Where the time of the XDP programs goes: their runs one by one (`BPF_PROG_TEST_RUN`).
 
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::SchedClassifier;
-use egress_common::abi::family::{V4, V6};
 
 use super::Plan;
 use super::frames::MODE;
 use super::packets::{SMALL, flows, load};
 use super::peers::{Bed, Peer, UNLIMITED, network};
-use super::programs::{PORT, RUNS, SPREAD, Section, Way, answers, named, pin, sent};
+use super::programs::{PORT, RUNS, SPREAD, Section, Way, frames, named, pin};
 use crate::generator::{Cpu, own};
 use crate::lab::names::{EXTERNAL_PORT, INTERNAL_PORT};
 use crate::raw::sys::{self, Hook};
@@ -53,12 +51,7 @@ fn fill(plan: &Plan, bed: &Bed<'_>, section: &mut Section) -> Result<()> {
         let flows = flows(bed, family, plan.table / 2, PORT, SMALL)?;
         load(bed, &flows)?.send(flows.count, Cpu::LAST)?;
         for way in Way::BOTH {
-            let frames = match (way, family) {
-                (Way::Out, _) => (0..RUNS as u32).map(|run| sent(&flows, run)).collect(),
-                (Way::In, Family::V4) => answers::<V4>(bed.lab, IpAddr::from)?,
-                (Way::In, Family::V6) => answers::<V6>(bed.lab, IpAddr::from)?,
-            };
-            one_way(plan, bed, (family, way), &frames, section)?;
+            one_way(plan, bed, (family, way), &frames(bed, &flows, family, way)?, section)?;
         }
     }
     Ok(())

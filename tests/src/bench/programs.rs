@@ -215,11 +215,7 @@ fn cold(plan: &Plan, bed: &Bed<'_>) -> Result<Section> {
         let flows = flows(bed, family, plan.table / 2, PORT, SMALL)?;
         turn(bed, &load(bed, &flows)?, flows.count, Cpu::LAST)?;
         for way in Way::BOTH {
-            let frames = match (way, family) {
-                (Way::Out, _) => (0..RUNS as u32).map(|run| sent(&flows, run)).collect(),
-                (Way::In, Family::V4) => answers::<V4>(bed.lab, IpAddr::from)?,
-                (Way::In, Family::V6) => answers::<V6>(bed.lab, IpAddr::from)?,
-            };
+            let frames = frames(bed, &flows, family, way)?;
             let (name, interface) = way.program();
             let program = SchedClassifier::from_pin(pin(bed, name)?)?;
             let values = rounds(plan, bed, program.fd()?.as_fd(), interface, 1, |run| &frames[run % frames.len()])?;
@@ -229,8 +225,17 @@ fn cold(plan: &Plan, bed: &Bed<'_>) -> Result<Section> {
     Ok(section)
 }
 
+/// Packets of flows from all over the table, one for each run of a round.
+pub(super) fn frames(bed: &Bed<'_>, flows: &Flows, family: Family, way: Way) -> Result<Vec<Vec<u8>>> {
+    match (way, family) {
+        (Way::Out, _) => Ok((0..RUNS as u32).map(|run| sent(flows, run)).collect()),
+        (Way::In, Family::V4) => answers::<V4>(bed.lab, IpAddr::from),
+        (Way::In, Family::V6) => answers::<V6>(bed.lab, IpAddr::from),
+    }
+}
+
 /// The packet of some flow, as the generator makes it.
-pub(super) fn sent(flows: &Flows, run: u32) -> Vec<u8> {
+fn sent(flows: &Flows, run: u32) -> Vec<u8> {
     let number = run.wrapping_mul(STRIDE) % flows.count;
     let (sender, port) = ((number / PORTS) as u16, (number % PORTS) as u16);
     let source = match flows.source {
@@ -242,7 +247,7 @@ pub(super) fn sent(flows: &Flows, run: u32) -> Vec<u8> {
 }
 
 /// Answers of flows from all over the table.
-pub(super) fn answers<F: Table>(lab: &Lab, ip: impl Fn(F::Addr) -> IpAddr) -> Result<Vec<Vec<u8>>>
+fn answers<F: Table>(lab: &Lab, ip: impl Fn(F::Addr) -> IpAddr) -> Result<Vec<Vec<u8>>>
 where
     FlowKey<F::Addr>: Pod,
     FlowValue<F>: Pod,
