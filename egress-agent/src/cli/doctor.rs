@@ -14,7 +14,7 @@ use crate::{
         tables::Tables,
     },
     net::{
-        Netlink, Step,
+        Netlink, Step, block_on,
         netfilter::{Netfilter, rules::TABLE},
         observe, prepare, route,
         xdp::offer,
@@ -61,8 +61,7 @@ pub(super) fn run(args: &Doctor) -> Result<bool> {
         let ok = status.as_ref().is_some_and(Status::running);
         return failures(&[Check { ok, ..agent(status.as_ref()) }]);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let checks = runtime.block_on(examine(&place))?;
+    let checks = block_on(examine(&place))??;
     if probe.is_some() {
         return failures(&traffic(checks));
     }

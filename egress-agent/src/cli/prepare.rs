@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::{Spec, detach::swept, output};
 use crate::{
-    net::{Netlink, observe, prepare},
+    net::{Netlink, block_on, observe, prepare},
     role::place::Place,
     spec::{self, Flags},
 };
@@ -12,8 +12,7 @@ use crate::{
 /// True if nothing that is needed lacks.
 pub(super) fn run(args: &Spec) -> Result<bool> {
     let place = Place::enter(args.netns.netns.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
+    block_on(async {
         let nl = Netlink::open().context("rtnetlink")?;
         let observed = observe(&nl).await.context("interfaces")?;
         let objects = spec::parse(&spec::read::read(&args.files)?)?;
@@ -36,5 +35,5 @@ pub(super) fn run(args: &Spec) -> Result<bool> {
             eprintln!("missing: {}: {}; {}", step.name, step.detail, step.fix);
         }
         Ok(missing.is_empty())
-    })
+    })?
 }

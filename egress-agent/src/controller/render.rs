@@ -7,7 +7,7 @@ use super::{
     claims::{self, Claims},
     plan::{unserved, wanted},
     select::Index,
-    status,
+    status::{self, problem},
 };
 use crate::spec::{Objects, Problem, SpecErrors};
 
@@ -73,8 +73,4 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
     } else {
         Err(SpecErrors(errors))
     }
-}
-
-fn problem(gateway: &str, field: &str, reason: String) -> Problem {
-    Problem { origin: None, object: Some(format!("VpcEgressGateway {gateway}")), field: Some(field.to_owned()), reason }
 }

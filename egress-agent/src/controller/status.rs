@@ -117,16 +117,19 @@ pub(super) fn lost(pods: &BTreeMap<String, String>) -> Option<String> {
 
 /// What there is to say about addresses that another gateway lists, too. Kube-OVN gives an address to the Pod that asks first.
 pub(super) fn shared(gateway: &str, addresses: &BTreeMap<IpAddr, String>) -> Vec<Problem> {
-    let told = addresses.iter().map(|(ip, other)| Problem {
-        origin: None,
-        object: Some(format!("VpcEgressGateway {gateway}")),
-        field: Some("spec.externalIPs".to_owned()),
-        reason: format!(
+    let told = addresses.iter().map(|(ip, other)| {
+        let reason = format!(
             "{ip} is listed by VpcEgressGateway {other}, too: one Pod only can have it, and the other waits; list another in one \
              of them"
-        ),
+        );
+        problem(gateway, "spec.externalIPs", reason)
     });
     told.collect()
+}
+
+/// About a field of a gateway.
+pub(super) fn problem(gateway: &str, field: &str, reason: String) -> Problem {
+    Problem { origin: None, object: Some(format!("VpcEgressGateway {gateway}")), field: Some(field.to_owned()), reason }
 }
 
 fn effective(facts: &Facts<'_>) -> (&'static str, Said) {

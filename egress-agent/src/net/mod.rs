@@ -34,7 +34,7 @@ pub mod watch;
 pub mod xdp;
 
 pub use error::Error;
-pub use nl::Netlink;
+pub use nl::{Netlink, block_on};
 pub use observe::observe;
 pub use step::{Action, Failure, Step, apply};
 pub use watch::watch;

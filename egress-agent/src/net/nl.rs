@@ -6,9 +6,18 @@ use rtnetlink::{
     packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload},
     packet_route::RouteNetlinkMessage,
 };
-use tokio::task::JoinHandle;
+use tokio::{runtime::Builder, task::JoinHandle};
 
 use super::Error;
+
+/// Does on this thread what needs a [`Netlink`], where no runtime runs.
+///
+/// # Errors
+/// The runtime cannot be made.
+pub fn block_on<F: Future>(work: F) -> Result<F::Output, Error> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|e| Error::new("starting the runtime", e))?.block_on(work))
+}
 
 /// A connection to rtnetlink in one network namespace. Ends with the value.
 #[derive(Debug)]

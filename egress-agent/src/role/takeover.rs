@@ -28,7 +28,7 @@ use crate::{
         xdp,
     },
     net::{
-        Netlink,
+        Netlink, block_on,
         netfilter::{
             Netfilter,
             conntrack::{Tracked, Tuple, tcp},
@@ -184,8 +184,7 @@ fn carries(pins: &Pins, internal: &str, config: &Config) -> Result<bool> {
     if sys::link_info(&pins.new_link(out.link)).is_ok_and(|info| info.ifindex == out.ifindex) {
         return Ok(true);
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async { Ok(out.find(pins, &Netlink::open().context("rtnetlink")?).await?.is_some()) })
+    block_on(async { Ok(out.find(pins, &Netlink::open().context("rtnetlink")?).await?.is_some()) })?
 }
 
 /// What the kernel still has of connections from Pods under our addresses is what was taken over from it: it has not seen how they
