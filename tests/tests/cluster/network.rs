@@ -1,11 +1,16 @@
 //! Who reaches whom, and under which address.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
+use egress_tests::capture::Capture;
 use egress_tests::cluster::layout::{CONTROL_PLANE, Machine, NODES, NODES_OUTSIDE};
 use egress_tests::cluster::output;
 use egress_tests::eventually;
 use egress_tests::lab::addresses::{ROUTER, SERVER};
-use std::time::Duration;
+use egress_tests::packet::{Frame, Payload};
 
 use super::pods::Pods;
 use crate::{shared, skip_cluster};
@@ -72,6 +77,31 @@ fn pods_reach_each_other_over_geneve_in_both_families() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Else a tunnel hangs on whose answer comes last.
+#[test]
+fn one_interface_of_a_machine_answers_for_its_end_of_the_tunnels() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let shared = shared()?;
+    let cluster = shared.cluster()?;
+    let eyes = Capture::start(&cluster.machine_namespace(NODES[0])?, "tun0")?;
+    for other in Machine::all().iter().filter(|machine| machine.name != NODES[0]) {
+        let address = other.tunnel();
+        output(cluster.inside(NODES[0], "ip")?.args(["neigh", "flush", "to", &address.to_string(), "dev", "br-tun"]))?;
+        output(cluster.inside(NODES[0], "ping")?.args(["-c2", "-i0.5", &address.to_string()]))?;
+        let answers: BTreeSet<_> = eyes.take().into_iter().filter_map(|it| answer(it.frame?, address)).collect();
+        ensure!(answers.len() == 1, "answers for {address} of {}: {answers:x?}", other.name);
+    }
+    Ok(())
+}
+
+/// Who says by ARP that it has the address.
+fn answer(frame: Frame, address: Ipv4Addr) -> Option<[u8; 6]> {
+    let Payload::Arp { operation: 2, sender, .. } = frame.payload else { return None };
+    (sender == address).then_some(frame.from)
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub(super) fn start(machine: &Machine, services: &mut Services) -> Result<()> {
         .start("ovsdb-server", &["ovsdb-server", &format!("{RUN}/conf.db"), &remote, "--pidfile", "-vconsole:info"])?;
     wait_for_path(&socket)?;
     sh(&format!("ovs-vsctl --no-wait {}", rows(machine)))?;
+    // Open vSwitch does not take packets away from this machine's stack, which would answer for br-tun's address with the MAC
+    // of whatever interface the question came by. A peer that heard that answer last has lost the tunnel.
+    set_sysctl("net/ipv4/conf/all/arp_ignore", "1")?;
     sh(&format!("ethtool -K {TUNNEL} tx off"))?;
     sh(&format!("ip link set {TUNNEL} up"))?;
     services.start("ovs-vswitchd", &["/usr/lib/openvswitch-switch/ovs-vswitchd", "--pidfile", "-vconsole:info"])?;
