@@ -11,6 +11,7 @@
 //! [`plan`] puts it together for one gateway. Objects are JSON, because server-side apply sends exactly these fields and
 //! no others; a test reads them by Kubernetes' own types.
 
+mod applied;
 mod claims;
 pub mod config;
 mod container;

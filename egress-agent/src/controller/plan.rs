@@ -9,7 +9,9 @@ use k8s_openapi::api::{
 use serde_json::{Value, json};
 
 use super::{
-    Settings, config, container, deployment, names, ovn,
+    Settings,
+    applied::{covers, is_applied, is_last_applied},
+    config, container, deployment, names, ovn,
     select::Selected,
     status::{self, Facts},
     workload::{self, Nodes, rolled_out},
@@ -231,60 +233,6 @@ pub(super) fn unserved(spec: &VpcEgressGatewaySpec) -> Vec<(String, String)> {
     let known = known.map(|(field, meaning)| (field.to_owned(), meaning.to_owned()));
     let unknown = unknown_fields(&VEG_SPEC, &json!(spec), "spec").into_iter();
     known.chain(unknown.map(|field| (field, "is no known field".to_owned()))).collect()
-}
-
-/// Whether we applied this last, whatever others made of it.
-fn is_last_applied(live: &Deployment, wanted: &Value) -> bool {
-    let hash = live.metadata.annotations.as_ref().and_then(|annotations| annotations.get(deployment::APPLIED));
-    hash.map(String::as_str) == wanted["metadata"]["annotations"][deployment::APPLIED].as_str()
-}
-
-/// Whether a Deployment is the one that is wanted. The hash notices a field that is gone, the comparison a hand's edit.
-fn is_applied(live: &Deployment, wanted: &Value) -> bool {
-    let last = is_last_applied(live, wanted);
-    let mut wanted = wanted.clone();
-    // The API server writes quantities in its own way.
-    if let Some(container) = wanted.pointer_mut("/spec/template/spec/containers/0").and_then(Value::as_object_mut) {
-        container.remove("resources");
-    }
-    last && covers(&json!(live), &wanted)
-}
-
-/// Whether every field of `wanted` is in `live`; more may be, the API server's defaults for one.
-fn covers(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(name, wanted)| match live.get(name) {
-            Some(live) => covers(live, wanted),
-            None => is_empty(wanted),
-        }),
-        (Value::Array(live), Value::Array(wanted)) => match merged_by(wanted) {
-            // Others may have entries of their own between ours: a sidecar, a variable, a mount.
-            Some(key) => wanted.iter().all(|wanted| {
-                live.iter().find(|live| live[key] == wanted[key]).is_some_and(|live| covers(live, wanted))
-            }),
-            None => live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| covers(live, wanted)),
-        },
-        _ => live == wanted,
-    }
-}
-
-/// What the entries of a list are told apart by, where the API server merges lists of several managers entry by entry:
-/// containers, variables and volumes by `name`, mounts by `mountPath`, owners by `uid`.
-fn merged_by(wanted: &[Value]) -> Option<&'static str> {
-    // The path first: a mount has the name of its volume.
-    ["mountPath", "uid", "name"]
-        .into_iter()
-        .find(|key| !wanted.is_empty() && wanted.iter().all(|it| it[key].is_string()))
-}
-
-/// What the API server does not store.
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Bool(false) => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(is_empty),
-        _ => false,
-    }
 }
 
 /// Pods that have not been told of this configuration.

@@ -190,6 +190,34 @@ fn what_the_api_server_adds_is_no_difference() {
     assert_eq!(world.plan(LATER), Plan::default());
 }
 
+/// What somebody wrote into the resources is put back like anything else; what the API server made of ours is not.
+#[test]
+fn resources_are_compared_by_amount() {
+    let mut world = World::new(|gateway| {
+        gateway["spec"]["resources"] = json!({
+            "limits": {"memory": "0.25Gi", "cpu": 2}, "requests": {"cpu": "1000m", "example.com/odd": "1_0"},
+        });
+    });
+    world.settle(NOW);
+    let stored = serde_json::to_value(&world.deployments[0]).unwrap();
+    let mut with = |edit: &dyn Fn(&mut Value)| {
+        let mut edited = stored.clone();
+        edit(edited.pointer_mut("/spec/template/spec/containers/0/resources").unwrap());
+        world.deployments = vec![serde_json::from_value(edited).unwrap()];
+        world.plan(LATER).deployment.is_some()
+    };
+    assert!(!with(&|_| {}));
+    assert!(!with(&|resources| *resources = json!({
+        "limits": {"memory": "256Mi", "cpu": "2"}, "requests": {"cpu": "1", "memory": "256Mi", "example.com/odd": "10"},
+    })));
+    assert!(with(&|resources| resources["limits"]["memory"] = json!("512Mi")));
+    assert!(with(&|resources| resources["limits"]["memory"] = json!("256M")));
+    assert!(with(&|resources| resources["requests"]["cpu"] = json!("1001m")));
+    assert!(with(&|resources| resources["requests"]["cpu"] = json!("some")));
+    assert!(with(&|resources| drop(resources["limits"].as_object_mut().unwrap().remove("memory"))));
+    assert!(with(&|resources| *resources = json!({})));
+}
+
 #[test]
 fn another_prefix_leaves_no_second_deployment() {
     let mut world = World::new(|gateway| gateway["spec"]["prefix"] = json!("a-"));
