@@ -1,4 +1,4 @@
-//! What one gateway only can have: the name of its objects (prefix and name of two may add up to one) and the addresses outside that it lists.
+//! What one gateway only can have: the name of its objects (prefix and name of two may add up to one) and the addresses that it lists.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,8 @@ use crate::{
     k8s::api::VpcEgressGateway,
     spec::{
         addr::{Family, dual, ip},
-        objects::key,
+        objects::{Objects, key},
+        plan::subnets::internal_name,
     },
 };
 
@@ -19,37 +20,52 @@ enum Claim {
     /// `namespace/name` of its Deployment.
     Object(String),
     /// An address of an external Subnet.
-    Address(String, IpAddr),
+    Outside(String, IpAddr),
+    /// An address of an internal Subnet; which one the cluster may have to say.
+    Inside(IpAddr),
+}
+
+/// Addresses that another gateway lists, too, by the field that lists them, with that gateway.
+pub(super) type Shared = BTreeMap<(&'static str, IpAddr), String>;
+
+/// What a gateway claims.
+#[derive(PartialEq, Eq)]
+struct Claimed {
+    claims: BTreeSet<Claim>,
+    /// Its Vpc and internal Subnet as it names them.
+    inside: (String, String),
 }
 
 /// Who claims what.
 #[derive(Default)]
 pub(super) struct Claims {
     by: BTreeMap<Claim, BTreeSet<String>>,
-    of: BTreeMap<String, BTreeSet<Claim>>,
+    of: BTreeMap<String, Claimed>,
 }
 
 impl Claims {
     /// A gateway that came or changed. Returns those that claim something which it has now or no more.
     pub(super) fn put(&mut self, gateway: &VpcEgressGateway) -> BTreeSet<String> {
-        let (key, claims) = (key(gateway), claims(gateway));
-        if self.of.get(&key) == Some(&claims) {
+        let key = key(gateway);
+        let inside = (gateway.spec.vpc.clone(), gateway.spec.internal_subnet.clone());
+        let claimed = Claimed { claims: claims(gateway), inside };
+        if self.of.get(&key) == Some(&claimed) {
             return BTreeSet::new();
         }
         let mut concerned = self.remove(&key);
-        for claim in &claims {
+        for claim in &claimed.claims {
             let rivals = self.by.entry(claim.clone()).or_default();
             concerned.extend(rivals.iter().cloned());
             rivals.insert(key.clone());
         }
-        self.of.insert(key, claims);
+        self.of.insert(key, claimed);
         concerned
     }
 
     /// A gateway that is gone. Returns those that claim something which it had.
     pub(super) fn remove(&mut self, gateway: &str) -> BTreeSet<String> {
         let concerned = self.rivals(gateway);
-        for claim in self.of.remove(gateway).into_iter().flatten() {
+        for claim in self.of.remove(gateway).into_iter().flat_map(|claimed| claimed.claims) {
             if let Some(all) = self.by.get_mut(&claim) {
                 all.remove(gateway);
                 if all.is_empty() {
@@ -62,8 +78,7 @@ impl Claims {
 
     /// Those that claim something which a gateway claims.
     fn rivals(&self, gateway: &str) -> BTreeSet<String> {
-        let claims = self.of.get(gateway).into_iter().flatten();
-        let all = claims.filter_map(|claim| self.by.get(claim)).flatten();
+        let all = self.claims(gateway).filter_map(|claim| self.by.get(claim)).flatten();
         all.filter(|rival| *rival != gateway).cloned().collect()
     }
 
@@ -72,13 +87,25 @@ impl Claims {
         self.by.get(&Claim::Object(object.to_owned())).into_iter().flatten()
     }
 
+    fn claims(&self, gateway: &str) -> impl Iterator<Item = &Claim> {
+        self.of.get(gateway).into_iter().flat_map(|claimed| &claimed.claims)
+    }
+
     /// Addresses that others list, too, with the first of these.
-    pub(super) fn shared(&self, gateway: &str) -> BTreeMap<IpAddr, String> {
-        let claims = self.of.get(gateway).into_iter().flatten();
-        let shared = claims.filter_map(|claim| {
-            let Claim::Address(_, ip) = claim else { return None };
-            let other = self.by.get(claim)?.iter().find(|other| *other != gateway)?;
-            Some((*ip, other.clone()))
+    pub(super) fn shared(&self, gateway: &str, objects: &Objects) -> Shared {
+        let subnet = |key: &str| Some(internal_name(objects, &objects.gateways.get(key)?.object.spec)?.to_owned());
+        let own = subnet(gateway);
+        let shared = self.claims(gateway).filter_map(|claim| {
+            let mut others = self.by.get(claim)?.iter().filter(|other| *other != gateway);
+            let (field, ip, other) = match claim {
+                Claim::Object(_) => return None,
+                Claim::Outside(_, ip) => ("spec.externalIPs", ip, others.next()?),
+                // Subnets of two Vpcs may have one CIDR.
+                Claim::Inside(ip) => {
+                    ("spec.internalIPs", ip, others.find(|other| own.is_some() && subnet(other) == own)?)
+                }
+            };
+            Some(((field, *ip), other.clone()))
         });
         shared.collect()
     }
@@ -92,8 +119,11 @@ pub(super) fn object(gateway: &VpcEgressGateway) -> String {
 /// What is no address is told where the spec is checked.
 fn claims(gateway: &VpcEgressGateway) -> BTreeSet<Claim> {
     let spec = &gateway.spec;
-    let pairs = spec.external_ips.iter().filter_map(|entry| dual(entry, ip, Family::of).ok());
-    let addresses = pairs.flat_map(|pair| Family::ALL.into_iter().filter_map(move |family| pair[family]));
-    let addresses = addresses.map(|ip| Claim::Address(spec.external_subnet.clone(), ip));
-    addresses.chain([Claim::Object(object(gateway))]).collect()
+    let listed = |entries: &[String]| -> Vec<IpAddr> {
+        let pairs = entries.iter().filter_map(|entry| dual(entry, ip, Family::of).ok());
+        pairs.flat_map(|pair| Family::ALL.into_iter().filter_map(move |family| pair[family])).collect()
+    };
+    let outside = listed(&spec.external_ips).into_iter().map(|ip| Claim::Outside(spec.external_subnet.clone(), ip));
+    let inside = listed(&spec.internal_ips).into_iter().map(Claim::Inside);
+    outside.chain(inside).chain([Claim::Object(object(gateway))]).collect()
 }

@@ -43,8 +43,8 @@ pub struct Input<'a> {
     pub selected: Selected,
     /// Pods that it selects and another gateway has, with that one.
     pub lost: BTreeMap<String, String>,
-    /// Addresses outside that another gateway lists, too, with that one.
-    pub shared: BTreeMap<IpAddr, String>,
+    /// Addresses that another gateway lists, too, by the field that lists them, with that one.
+    pub shared: BTreeMap<(&'static str, IpAddr), String>,
     /// Why the name of its objects is another's, if it is.
     pub taken: Option<String>,
     /// Deployments that it owns.

@@ -38,7 +38,7 @@ pub fn render(objects: &Objects, settings: &Settings) -> Result<(Value, Vec<Prob
         if let Some(reason) = status::lost(&index.lost(key)) {
             warnings.push(problem(key, "spec.selectors", reason));
         }
-        warnings.extend(status::shared(key, &claims.shared(key)));
+        warnings.extend(status::shared(key, &claims.shared(key, objects)));
         match wanted(objects, gateway, &index.selected(key), settings) {
             Ok(wanted) => {
                 warnings.extend(wanted.resolved.warnings);

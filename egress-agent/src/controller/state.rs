@@ -145,7 +145,7 @@ impl State {
             gateway,
             selected: self.index.selected(key),
             lost: self.index.lost(key),
-            shared: self.claims.shared(key),
+            shared: self.claims.shared(key, &self.objects),
             taken: self.taken(key),
             deployments: &self.deployments.of(uid),
             config: config.filter(|config| owned_by(&config.metadata, uid)),

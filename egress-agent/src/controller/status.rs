@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{names, workload::Pods};
+use super::{claims::Shared, names, workload::Pods};
 use crate::{
     k8s::api::{Condition, VpcEgressGateway, VpcEgressGatewayStatus, Workload},
     spec::{Problem, SpecErrors, plan::cluster::NO_BFD_PORT},
@@ -116,13 +116,13 @@ pub(super) fn lost(pods: &BTreeMap<String, String>) -> Option<String> {
 }
 
 /// What there is to say about addresses that another gateway lists, too. Kube-OVN gives an address to the Pod that asks first.
-pub(super) fn shared(gateway: &str, addresses: &BTreeMap<IpAddr, String>) -> Vec<Problem> {
-    let told = addresses.iter().map(|(ip, other)| {
+pub(super) fn shared(gateway: &str, addresses: &Shared) -> Vec<Problem> {
+    let told = addresses.iter().map(|((field, ip), other)| {
         let reason = format!(
             "{ip} is listed by VpcEgressGateway {other}, too: one Pod only can have it, and the other waits; list another in one \
              of them"
         );
-        problem(gateway, "spec.externalIPs", reason)
+        problem(gateway, field, reason)
     });
     told.collect()
 }

@@ -307,6 +307,14 @@ fn gateways_whose_pods_changed_come_first() {
     assert!(!state.is_dirty());
 }
 
+/// Whether a gateway is valid, and what is said about that.
+fn said(state: &State, key: &str) -> (bool, String) {
+    let plan = state.with_input(key, &Settings::default(), "t", plan).unwrap();
+    let conditions = plan.status.unwrap().conditions;
+    let validated = conditions.into_iter().find(|condition| condition.type_ == "Validated").unwrap();
+    (validated.status == "True", validated.message)
+}
+
 #[test]
 fn an_address_that_two_gateways_list_is_that_of_the_older_valid_one() {
     let mut state = state();
@@ -314,12 +322,6 @@ fn an_address_that_two_gateways_list_is_that_of_the_older_valid_one() {
         let mut value = named(name, "", created);
         value["spec"]["externalIPs"] = json!(ips);
         value
-    };
-    let said = |state: &State, key: &str| {
-        let plan = state.with_input(key, &Settings::default(), "t", plan).unwrap();
-        let conditions = plan.status.unwrap().conditions;
-        let validated = conditions.into_iter().find(|condition| condition.type_ == "Validated").unwrap();
-        (validated.status == "True", validated.message)
     };
     let right = (true, String::new());
     let shared = |other: &str| {
@@ -346,4 +348,38 @@ fn an_address_that_two_gateways_list_is_that_of_the_older_valid_one() {
     assert_eq!(said(&state, "default/y"), shared("x"));
     VpcEgressGateway::remove("default/x", &mut state);
     assert_eq!((dirty(&mut state), said(&state, "default/y")), (vec!["default/y".to_owned()], right));
+}
+
+#[test]
+fn an_address_inside_that_two_gateways_list_is_told_to_both() {
+    let mut state = state();
+    let listing = |name: &str, vpc: &str, subnet: &str| {
+        let mut value = gateway(name, "none");
+        let spec = value["spec"].as_object_mut().unwrap();
+        spec.extend([("vpc".to_owned(), json!(vpc)), ("internalSubnet".to_owned(), json!(subnet))]);
+        spec.insert("internalIPs".to_owned(), json!(["10.16.0.77"]));
+        value
+    };
+    // The same CIDR in another Vpc.
+    put::<Vpc>(
+        &mut state,
+        &json!({"metadata": {"name": "vpc2"}, "spec": {}, "status": {"defaultLogicalSwitch": "twin"}}),
+    );
+    let twin = json!({"vpc": "vpc2", "protocol": "IPv4", "cidrBlock": "10.16.0.0/16", "gateway": "10.16.0.1"});
+    put::<Subnet>(&mut state, &json!({"metadata": {"name": "twin"}, "spec": twin}));
+    put::<VpcEgressGateway>(&mut state, &listing("x", "", "ovn-default"));
+    put::<VpcEgressGateway>(&mut state, &listing("y", "vpc2", ""));
+    dirty(&mut state);
+    let right = (true, String::new());
+    assert_eq!((said(&state, "default/x"), said(&state, "default/y")), (right.clone(), right.clone()));
+    // The default of the default Vpc is the Subnet that x names.
+    put::<VpcEgressGateway>(&mut state, &listing("y", "", ""));
+    assert_eq!(dirty(&mut state), ["default/x", "default/y"]);
+    let shared = |other: &str| {
+        let reason = "one Pod only can have it, and the other waits; list another in one of them";
+        (true, format!("spec.internalIPs: 10.16.0.77 is listed by VpcEgressGateway default/{other}, too: {reason}"))
+    };
+    assert_eq!((said(&state, "default/x"), said(&state, "default/y")), (shared("y"), shared("x")));
+    put::<VpcEgressGateway>(&mut state, &listing("y", "vpc2", "twin"));
+    assert_eq!((dirty(&mut state).len(), said(&state, "default/x")), (2, right));
 }

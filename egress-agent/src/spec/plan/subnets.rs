@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::{
-    k8s::api::{DEFAULT_VPC, Subnet, VpcEgressGatewaySpec},
+    k8s::api::{DEFAULT_VPC, Subnet, Vpc, VpcEgressGatewaySpec},
     spec::{
         addr::{Dual, Family, cidr, dual, first_host, ip},
         objects::{Located, Objects, Place, list},
@@ -69,8 +69,7 @@ pub(super) fn internal<'a>(
             return None;
         }
         ("", Some(vpc)) => {
-            let status = vpc.object.status.as_ref().map(|status| status.default_logical_switch.as_str());
-            let Some(name) = status.filter(|name| !name.is_empty()) else {
+            let Some(name) = default_subnet(vpc) else {
                 let reason = "is empty; it must name the Subnet of gateways that name no internalSubnet";
                 report.error(&vpc.at(), "status.defaultLogicalSwitch", reason);
                 return None;
@@ -89,6 +88,19 @@ pub(super) fn internal<'a>(
         );
     }
     view(name, subnet, report)
+}
+
+fn default_subnet(vpc: &Located<Vpc>) -> Option<&str> {
+    let status = vpc.object.status.as_ref()?;
+    Some(status.default_logical_switch.as_str()).filter(|name| !name.is_empty())
+}
+
+/// The name of the internal Subnet, if it can be known.
+pub(crate) fn internal_name<'a>(objects: &'a Objects, spec: &'a VpcEgressGatewaySpec) -> Option<&'a str> {
+    match spec.internal_subnet.as_str() {
+        "" => default_subnet(objects.vpcs.get(vpc_name(spec))?),
+        name => Some(name),
+    }
 }
 
 /// `spec.externalSubnet`, with its NetworkAttachmentDefinition checked.
