@@ -78,9 +78,9 @@ pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: 
     })
 }
 
-/// A variable with a field of the Pod.
+/// A variable with a field of the Pod, as the API server stores it.
 fn field(name: &str, path: &str) -> Value {
-    json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
+    json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}})
 }
 
 /// By exec: the node cannot reach the Pods of another Vpc than the default one.

@@ -4,7 +4,10 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::objects;
+use super::{
+    objects,
+    world::{NOW, World},
+};
 use crate::{
     controller::{IMAGE, Settings, render::render},
     spec::manifest::values,
@@ -105,6 +108,26 @@ fn the_controller_has_no_privileges_and_names_one_image() {
         assert_eq!(container[probe]["httpGet"]["path"], path);
     }
     assert!(words(container, "command").contains(&"--health-port=8081".to_owned()));
+}
+
+/// What a field of a Pod is named by belongs to one manager as a whole: without what the API server adds to it, a second apply
+/// under another name would be a conflict.
+#[test]
+fn fields_of_a_pod_are_written_as_they_are_stored() {
+    let (_, controller) = documents("base").into_iter().find(|(_, value)| value["kind"] == "Deployment").unwrap();
+    let gateway = World::new(|_| {}).plan(NOW).deployment.unwrap();
+    let mut seen = 0;
+    for deployment in [controller, gateway] {
+        let pod = &deployment["spec"]["template"]["spec"];
+        let containers =
+            ["containers", "initContainers"].map(|list| pod[list].as_array()).into_iter().flatten().flatten();
+        let variables = containers.filter_map(|container| container["env"].as_array()).flatten();
+        for from in variables.filter_map(|variable| variable.pointer("/valueFrom/fieldRef")) {
+            assert_eq!(from["apiVersion"], "v1", "{from}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2 + 5);
 }
 
 #[test]
