@@ -26,8 +26,28 @@ fn reason(pod: &Pod) -> Option<String> {
         return Some(why);
     }
     // The kubelet's Events say more, but nobody keeps those.
-    is_false("PodReadyToStartContainers")
-        .map(|_| "its sandbox is not ready yet (volumes, network; see the Pod's Events)".to_owned())
+    if is_false("PodReadyToStartContainers").is_some() {
+        return Some("its sandbox is not ready yet (volumes, network; see the Pod's Events)".to_owned());
+    }
+    let unready: Vec<String> = status.container_statuses.iter().flatten().filter_map(unready).collect();
+    if !unready.is_empty() {
+        return Some(unready.join(", "));
+    }
+    // A readiness gate, or a kubelet that says nothing of its containers.
+    let running = status.phase.as_deref() == Some("Running");
+    let said = is_false("Ready").filter(|_| running)?;
+    [&said.message, &said.reason].into_iter().flatten().map(|text| line(text)).find(|text| !text.is_empty())
+}
+
+/// Which probe of a container that runs does not hold.
+fn unready(status: &ContainerStatus) -> Option<String> {
+    status.state.as_ref().filter(|state| state.running.is_some() && !status.ready)?;
+    let probe = match status.started {
+        Some(true) => "its readiness probe fails",
+        Some(false) => "its startup probe has not succeeded yet",
+        None => "it runs, but is not ready",
+    };
+    Some(format!("container {}: {probe} (see the Pod's Events)", status.name))
 }
 
 /// What keeps a container from running, or made it start again, and the last words about that.

@@ -52,6 +52,45 @@ fn what_is_wrong_is_told_and_what_takes_its_time_is_not() {
 }
 
 #[test]
+fn a_pod_that_runs_and_is_not_ready_says_which_probe_fails() {
+    let container = |name: &str, started: Option<bool>, ready: bool| {
+        let mut status = json!({
+            "name": name, "image": "i", "imageID": "", "ready": ready, "restartCount": 0, "state": {"running": {}},
+        });
+        if let Some(started) = started {
+            status["started"] = json!(started);
+        }
+        status
+    };
+    let unready = json!([{"type": "Ready", "status": "False", "reason": "ContainersNotReady", "message": "containers with unready status: [x]"}]);
+    let gate = json!([{"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady", "message": "gate \"g\" is not true"}]);
+    for (containers, conditions, want) in [
+        (
+            json!([container("gateway", Some(true), false)]),
+            &unready,
+            "container gateway: its readiness probe fails (see the Pod's Events)",
+        ),
+        (
+            json!([container("gateway", Some(false), false)]),
+            &unready,
+            "container gateway: its startup probe has not succeeded yet (see the Pod's Events)",
+        ),
+        (
+            json!([container("gateway", Some(true), true), container("mesh", None, false)]),
+            &unready,
+            "container mesh: it runs, but is not ready (see the Pod's Events)",
+        ),
+        (json!([container("gateway", Some(true), true)]), &gate, "gate \"g\" is not true"),
+        (json!([]), &unready, "containers with unready status: [x]"),
+    ] {
+        let mut status = json!({"phase": "Running", "conditions": conditions});
+        status["containerStatuses"] = containers;
+        assert_eq!(why(&pod(&status)), format!(": {want}"), "{status}");
+    }
+    assert_eq!(why(&pod(&json!({"phase": "Pending", "conditions": unready}))), "");
+}
+
+#[test]
 fn a_dead_node_is_told_of_a_pod_that_never_ran() {
     let pending = pod(&json!({"phase": "Pending"}));
     let waiting = |works| pods(&[&pending], &Nodes::from([("node2".to_owned(), works)])).waiting;

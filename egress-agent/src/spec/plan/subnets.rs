@@ -68,10 +68,12 @@ pub(super) fn internal<'a>(
             report.error(at, field, reason);
             return None;
         }
-        ("", Some(vpc)) => {
-            let Some(name) = default_subnet(vpc) else {
-                let reason = "is empty; it must name the Subnet of gateways that name no internalSubnet";
-                report.error(&vpc.at(), "status.defaultLogicalSwitch", reason);
+        ("", Some(found)) => {
+            let Some(name) = default_subnet(found) else {
+                let reason = format!(
+                    "is empty and Vpc {vpc} has no default Subnet (status.defaultLogicalSwitch); set spec.internalSubnet to a Subnet of {vpc}"
+                );
+                report.error(at, field, reason);
                 return None;
             };
             name

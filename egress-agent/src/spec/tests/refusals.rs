@@ -192,8 +192,8 @@ fn networks() {
     let default = ("internalSubnet: ovn-default", "");
     assert_eq!(
         refused(default, ("defaultLogicalSwitch: ovn-default", ""), &single()),
-        "cluster.yaml, document 1, Vpc ovn-cluster, status.defaultLogicalSwitch: is empty; it must name the Subnet of \
-         gateways that name no internalSubnet"
+        "VEG, spec.internalSubnet: is empty and Vpc ovn-cluster has no default Subnet (status.defaultLogicalSwitch); \
+         set spec.internalSubnet to a Subnet of ovn-cluster"
     );
     assert_eq!(
         refused(default, ("name: ovn-cluster", "name: vpc1"), &single()),
