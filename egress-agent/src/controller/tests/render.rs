@@ -121,3 +121,39 @@ fn two_gateways_have_neither_one_name_nor_one_pod() {
         assert!(told, "{gateway}: {warnings:?}");
     }
 }
+
+#[test]
+fn a_node_selector_that_kubernetes_refuses_is_refused_by_field() {
+    let term =
+        |term: Value| specs(&[("a", json!({"nodeSelector": [term]}))]).map(|_| String::new()).unwrap_or_else(|it| it);
+    let expression = |expression: Value| term(json!({"matchExpressions": [expression]}));
+    for (got, want) in [
+        (term(json!({"matchLabels": {"a b": "c"}})), "matchLabels[a b]: \"a b\" can be the key of no label"),
+        (term(json!({"matchLabels": {"a": "b c"}})), "matchLabels[a]: \"b c\" can be the value of no label"),
+        (
+            expression(json!({"key": "a b", "operator": "Exists"})),
+            "matchExpressions[0].key: \"a b\" can be the key of no",
+        ),
+        (
+            expression(json!({"key": "a", "operator": "Is"})),
+            "matchExpressions[0].operator: \"Is\" is unknown; write In, ",
+        ),
+        (expression(json!({"key": "a", "operator": "In"})), "matchExpressions[0].values: In needs values"),
+        (
+            expression(json!({"key": "a", "operator": "Gt", "values": ["1", "2"]})),
+            "matchExpressions[0].values: Gt needs one",
+        ),
+        (
+            term(json!({"matchFields": [{"key": "spec.x", "operator": "In", "values": ["a"]}]})),
+            "matchFields[0].key: \"spec.x\" is no field to choose nodes by; write metadata.name",
+        ),
+        (
+            term(json!({"matchFields": [{"key": "metadata.name", "operator": "Exists"}]})),
+            "matchFields[0]: matches a field by In or NotIn with one value",
+        ),
+    ] {
+        assert!(got.contains(&format!("VpcEgressGateway default/a, spec.nodeSelector[0].{want}")), "{got}");
+    }
+    assert_eq!(expression(json!({"key": "cpus", "operator": "Gt", "values": ["8"]})), "");
+    assert_eq!(term(json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node1"]}]})), "");
+}

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Families, SubnetView, choose_profile, egress, families, fields, pods, policies, pools, subnets};
+use super::{Families, SubnetView, choose_profile, egress, families, fields, labels, pods, policies, pools, subnets};
 use crate::{
     k8s::api::{VpcEgressGateway, VpcEgressGatewaySpec},
     spec::{
@@ -89,7 +89,7 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
     let at = gateway.at();
     let spec = &gateway.object.spec;
     fields::check(spec, &at, report);
-    node_terms(spec, &at, report);
+    labels::node_terms(&spec.node_selector, &at, report);
     references(objects, spec, &at, report);
     pods::compile_all(spec, &at, report);
     let profile = choose_profile(objects, gateway, report);
@@ -126,16 +126,6 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
         profile,
         warnings: Vec::new(),
     })
-}
-
-/// Kubernetes takes a term without requirements for one that no node meets, and the Pods would wait for ever.
-fn node_terms(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {
-    for (i, term) in spec.node_selector.iter().enumerate() {
-        if term.match_labels.is_empty() && term.match_expressions.is_empty() && term.match_fields.is_empty() {
-            let reason = "is empty and matches no node; give matchLabels, matchExpressions or matchFields";
-            report.error(at, &format!("spec.nodeSelector[{i}]"), reason);
-        }
-    }
 }
 
 fn references(objects: &Objects, spec: &VpcEgressGatewaySpec, at: &At, report: &mut Report) {

@@ -8,6 +8,7 @@ mod egress;
 mod families;
 pub(crate) mod fields;
 mod interfaces;
+mod labels;
 pub(crate) mod pods;
 mod policies;
 mod pools;

@@ -8,7 +8,7 @@ use std::{
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use kube::core::{Expression, Selector, SelectorExt as _};
 
-use super::{Families, subnets};
+use super::{Families, labels, subnets};
 use crate::{
     k8s::api::{
         GATEWAY_LABEL, IP_ADDRESS_ANNOTATION, LOGICAL_ROUTER_ANNOTATION, NAMESPACE_NAME_LABEL, VpcEgressGatewaySpec,
@@ -76,10 +76,19 @@ pub(crate) fn compile_all(spec: &VpcEgressGatewaySpec, at: &At, report: &mut Rep
 }
 
 fn compile(field: &str, selector: &LabelSelector, at: &At, report: &mut Report) -> Selector {
+    for (key, value) in selector.match_labels.iter().flatten() {
+        labels::pair(&format!("{field}.matchLabels"), key, value, at, report);
+    }
     let mut compiled: Selector = selector.match_labels.clone().unwrap_or_default().into_iter().collect();
     for (i, requirement) in selector.match_expressions.iter().flatten().enumerate() {
         let field = format!("{field}.matchExpressions[{i}]");
         let values = requirement.values.as_ref().map_or(0, Vec::len);
+        if let Some(wrong) = labels::wrong_key(&requirement.key) {
+            report.error(at, &format!("{field}.key"), wrong);
+        }
+        for (j, wrong) in (0..).zip(requirement.values.iter().flatten().map(|value| labels::wrong_value(value))) {
+            wrong.into_iter().for_each(|wrong| report.error(at, &format!("{field}.values[{j}]"), wrong));
+        }
         match requirement.operator.as_str() {
             "In" | "NotIn" if values == 0 => {
                 report.error(at, &format!("{field}.values"), format!("{} needs values", requirement.operator));

@@ -152,6 +152,23 @@ fn selectors() {
         let edit = format!("matchExpressions: [{{key: a, {expression}}}]");
         assert_eq!(refused((labels, &edit), SAME, &single()), format!("{path}{want}"));
     }
+    let path = "VEG, spec.selectors[1].podSelector";
+    let (long, value) = ("a".repeat(64), "can be the value of no label; write up to 63 letters");
+    for (edit, want) in [
+        ("matchLabels: {a b: c}", ".matchLabels[a b]: \"a b\" can be the key of no label; write up to 63"),
+        (&format!("matchLabels: {{app: {long}}}"), &format!(".matchLabels[app]: \"{long}\" {value}")),
+        (
+            "matchExpressions: [{key: '-', operator: Exists}]",
+            ".matchExpressions[0].key: \"-\" can be the key of no label",
+        ),
+        (
+            "matchExpressions: [{key: a, operator: In, values: [b, c/d]}]",
+            &format!(".matchExpressions[0].values[1]: \"c/d\" {value}"),
+        ),
+    ] {
+        let got = refused((labels, edit), SAME, &single());
+        assert!(got.starts_with(&format!("{path}{want}")) && got.lines().count() == 1, "{got}");
+    }
     let pod = ("ip: 10.17.0.9", "ip: nowhere");
     assert_eq!(
         refused(SAME, pod, &single()),
