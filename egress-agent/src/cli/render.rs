@@ -18,7 +18,7 @@ pub(super) fn run(args: &Render) -> Result<()> {
         let text = io::read_to_string(io::stdin()).context("standard input")?;
         sources.push(Source { name: "standard input".to_owned(), text });
     }
-    let objects = spec::parse(&sources)?;
+    let objects = spec::parse_for_api(&sources)?;
     let (list, warnings) = render(&objects, &args.images.settings(args.compat))?;
     for warning in warnings {
         eprintln!("warning: {warning}");

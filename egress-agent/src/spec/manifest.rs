@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::{
     documents::documents,
+    mistyped::mistyped,
     objects::{Located, Objects, key},
     report::{At, Origin, Report, SpecErrors},
 };
@@ -45,6 +46,19 @@ const KNOWN: [(&str, &str); 10] = [
 
 /// The objects of all sources. Unknown kinds are passed over with a warning.
 pub fn parse(sources: &[Source]) -> Result<Objects, SpecErrors> {
+    read(sources).finish()
+}
+
+/// The same; where something cannot be read, what an API server refuses of the rest is told, too.
+pub fn parse_for_api(sources: &[Source]) -> Result<Objects, SpecErrors> {
+    let mut reader = read(sources);
+    if !reader.report.errors.is_empty() {
+        reader.report.errors.extend(mem::take(&mut reader.report.refused));
+    }
+    reader.finish()
+}
+
+fn read(sources: &[Source]) -> Reader {
     let mut reader = Reader::default();
     for source in sources {
         for document in documents(&source.text) {
@@ -56,10 +70,7 @@ pub fn parse(sources: &[Source]) -> Result<Objects, SpecErrors> {
             }
         }
     }
-    let refused = mem::take(&mut reader.report.refused);
-    let (mut objects, warnings) = reader.report.finish(Some(reader.objects))?;
-    (objects.warnings, objects.refused) = (warnings, refused);
-    Ok(objects)
+    reader
 }
 
 /// The YAML documents of a text, as they are.
@@ -75,6 +86,13 @@ struct Reader {
 }
 
 impl Reader {
+    fn finish(mut self) -> Result<Objects, SpecErrors> {
+        let refused = mem::take(&mut self.report.refused);
+        let (mut objects, warnings) = self.report.finish(Some(self.objects))?;
+        (objects.warnings, objects.refused) = (warnings, refused);
+        Ok(objects)
+    }
+
     fn document(&mut self, value: Value, origin: &Origin) {
         let Some((mut object, api_version, kind)) = self.typed(value, origin, None) else { return };
         let Some(item_kind) = kind.strip_suffix("List").filter(|_| object.contains_key("items")) else {
@@ -166,7 +184,12 @@ fn store<T>(
     };
     let (mut object, ignored) = match deserialize::<T>(Value::Object(object)) {
         Ok(read) => read,
-        Err((field, reason)) => return report.error(&at, &field, reason),
+        Err((field, reason)) => {
+            for (path, reason) in refused.into_iter().filter(|(path, _)| *path != field) {
+                report.refuse(&at, &path, reason);
+            }
+            return report.error(&at, &field, reason);
+        }
     };
     if object.meta().name.as_deref().unwrap_or_default().is_empty() {
         return report.error(&at, "metadata.name", "is missing; every object has a name");
@@ -212,12 +235,7 @@ fn deserialize<T: DeserializeOwned>(object: Value) -> Result<(T, Vec<String>), (
         }
         Err(error) => {
             let path = track.path().to_string();
-            let mut reason = error.to_string();
-            if reason.ends_with("expected a string") {
-                // YAML reads 1, yes and n as a number and booleans.
-                reason.push_str("; write it in quotes");
-            }
-            Err((if path == "." { String::new() } else { path }, reason))
+            Err((if path == "." { String::new() } else { path }, mistyped(&error.to_string())))
         }
     }
 }

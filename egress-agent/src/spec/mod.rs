@@ -16,6 +16,7 @@ pub(crate) mod addr;
 pub mod desired;
 mod documents;
 pub mod manifest;
+mod mistyped;
 pub mod objects;
 pub mod observed;
 pub(crate) mod plan;
@@ -27,7 +28,7 @@ pub mod report;
 pub(crate) mod tests;
 
 pub use desired::{Desired, Side};
-pub use manifest::{Source, parse};
+pub use manifest::{Source, parse, parse_for_api};
 pub use objects::{Located, Objects};
 pub use observed::{Address, Link, Observed};
 pub use plan::{Flags, plan};

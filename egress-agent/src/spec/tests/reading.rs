@@ -30,15 +30,15 @@ fn refused_text() {
         ("{apiVersion: v1, kind: Pod, metadata: {name: ''}}", "a.yaml, document 1, Pod , metadata.name: is missing;"),
         (
             "{apiVersion: kubeovn.io/v1, kind: VpcEgressGateway, metadata: {name: g}, spec: {replicas: many}}",
-            "a.yaml, document 1, VpcEgressGateway g, spec.replicas: invalid type: string \"many\", expected i64",
+            "a.yaml, document 1, VpcEgressGateway g, spec.replicas: is the text \"many\"; there must be a whole number",
         ),
         (
             "{apiVersion: kubeovn.io/v1, kind: VpcEgressGateway, metadata: {name: g}, spec: {policies: [{ipBlocks: [1]}]}}",
-            "a.yaml, document 1, VpcEgressGateway g, spec.policies[0].ipBlocks[0]: invalid type: integer `1`, expected a string; write it in quotes",
+            "a.yaml, document 1, VpcEgressGateway g, spec.policies[0].ipBlocks[0]: is the number 1; there must be a text: write \"1\" in quotes",
         ),
         (
             "{apiVersion: v1, kind: Pod, metadata: {name: p, labels: [a]}}",
-            "a.yaml, document 1, Pod p, metadata.labels: invalid type: sequence",
+            "a.yaml, document 1, Pod p, metadata.labels: is a list; there must be a mapping",
         ),
         (
             "{apiVersion: kubeovn.io/v2, kind: VpcEgressGateway, metadata: {name: g}}",
@@ -76,6 +76,31 @@ fn a_broken_document_does_not_hide_the_others() {
     let got = errors(&format!("a: [\n---\n{POD}\n---\nkind: Pod\n"));
     let places: Vec<&str> = got.lines().map(|line| &line[..line.find(':').unwrap()]).collect();
     assert_eq!(places, ["a.yaml, document 1", "a.yaml, document 3, apiVersion"]);
+}
+
+/// What an API server would refuse is told beside what cannot be read, of other documents and of the same; a gateway minds only
+/// what it cannot read.
+#[test]
+fn what_cannot_be_read_does_not_hide_what_is_refused() {
+    let gateway = |name: &str, spec: &str| {
+        format!("{{apiVersion: kubeovn.io/v1, kind: VpcEgressGateway, metadata: {{name: {name}}}, spec: {spec}}}\n")
+    };
+    let text = [
+        gateway("a", "{externalSubnet: x, replicas: '2', bfd: {minRX: 0}}"),
+        gateway("b", "{externalSubnet: x, trafficPolicy: Nowhere, policies: [{snat: true}]}"),
+        "a: [\n".to_owned(),
+    ]
+    .join("---\n");
+    let places = |errors: SpecErrors| -> Vec<String> {
+        let place =
+            |it: &Problem| format!("{} {}", it.origin.as_ref().unwrap(), it.field.as_deref().unwrap_or_default());
+        errors.0.iter().map(place).collect()
+    };
+    let sources = sources(&[("a", &text)]);
+    let unread = ["a, document 1 spec.replicas", "a, document 3 "];
+    assert_eq!(places(parse(&sources).unwrap_err()), unread);
+    let refused = ["a, document 1 spec.bfd.minRX", "a, document 2 spec.trafficPolicy"];
+    assert_eq!(places(parse_for_api(&sources).unwrap_err()), [unread, refused].concat());
 }
 
 #[test]
