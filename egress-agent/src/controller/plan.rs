@@ -116,7 +116,9 @@ pub(super) fn wanted(
     selected: &Selected,
     settings: &Settings,
 ) -> Result<Wanted, SpecErrors> {
-    let resolved = check(objects, gateway)?;
+    let mut resolved = check(objects, gateway)?;
+    let warnings = passed_over(&resolved, selected, &gateway.object);
+    resolved.warnings.extend(warnings);
     let serves = |ip: &IpAddr| resolved.serves(Family::of(*ip));
     let served: Selected = selected
         .iter()
@@ -126,6 +128,19 @@ pub(super) fn wanted(
     let deployment = deployment::build(&gateway.object, &resolved, settings);
     let config = config::build(&gateway.object, &resolved, objects, &served);
     Ok(Wanted { resolved, deployment, config })
+}
+
+/// Families that selected Pods have and the gateway does not serve. In words that do not change with every Pod that comes.
+fn passed_over(resolved: &Resolved, selected: &Selected, gateway: &VpcEgressGateway) -> Vec<Problem> {
+    let has = |family| selected.values().flatten().any(|ip| Family::of(*ip) == family);
+    let told = |family: Family| {
+        let why = resolved.missing[family].as_ref().filter(|_| has(family))?;
+        let reason = format!(
+            "selected Pods have {family} addresses, a family with no gateway: {why}; what they send by {family} is not served"
+        );
+        Some(status::problem(&key(gateway), "spec.selectors", reason))
+    };
+    Family::ALL.into_iter().filter_map(told).collect()
 }
 
 /// What a gateway's names mean, if all of it is right.

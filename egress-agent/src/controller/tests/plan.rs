@@ -233,6 +233,34 @@ fn another_prefix_leaves_no_second_deployment() {
     assert_eq!(world.plan(LATER).remove, ["a-gateway1"]);
 }
 
+/// Once for a gateway, however many Pods there are, and in words that stay when another one comes.
+#[test]
+fn pods_of_a_family_without_a_gateway_are_told() {
+    let mut world = World::new(|_| {});
+    let dual = |name: &str, last: u8| {
+        let mut pod = client(name);
+        let ips = json!([{"ip": format!("10.17.0.{last}")}, {"ip": format!("fd00:10:17::{last}")}]);
+        pod.status.as_mut().unwrap().pod_ips = serde_json::from_value(ips).unwrap();
+        pod
+    };
+    world.index.pod(&client("a"));
+    world.settle(NOW);
+    assert_eq!(world.condition("Validated").2, "");
+    world.index.pod(&dual("b", 20));
+    world.settle(NOW);
+    let want = "spec.selectors: selected Pods have IPv6 addresses, a family with no gateway: internal Subnet ovn-default has no \
+                IPv6 CIDR; what they send by IPv6 is not served";
+    assert_eq!(world.condition("Validated"), ("True".to_owned(), "Valid".to_owned(), want.to_owned()));
+    world.index.pod(&dual("c", 21));
+    let plan = world.apply(LATER);
+    assert!(plan.status.is_none() && plan.config.is_some());
+    for gone in ["ns1/b", "ns1/c"] {
+        world.index.without_pod(gone);
+    }
+    world.settle(LATER);
+    assert_eq!(world.condition("Validated").2, "");
+}
+
 #[test]
 fn more_pods_than_a_config_map_holds() {
     let mut world = World::new(|_| {});

@@ -26,6 +26,8 @@ pub(crate) struct Resolved {
     pub(crate) external: Network,
     /// Families in which its Pods get an address outside.
     pub(crate) outside: Vec<Family>,
+    /// Why a family has no gateway.
+    pub(crate) missing: Dual<Option<String>>,
     /// Provider of the external Subnet.
     pub(crate) provider: String,
     /// `namespace/name` of its NetworkAttachmentDefinition.
@@ -43,17 +45,15 @@ pub(crate) struct Resolved {
 impl Resolved {
     /// Whether its Pods have addresses of the family on both sides.
     pub(crate) fn serves(&self, family: Family) -> bool {
-        self.internal.nets[family].is_some() && self.outside.contains(&family)
+        self.missing[family].is_none()
     }
 }
 
-/// A Subnet's name, CIDRs and gateways.
+/// A Subnet's name and gateways.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     /// Name.
     pub(crate) name: String,
-    /// CIDR of each family.
-    pub(crate) nets: Dual<Option<IpNet>>,
     /// Gateway of each family.
     pub(crate) gateways: Dual<Option<IpAddr>>,
 }
@@ -64,7 +64,7 @@ impl Network {
         for gateway in view.gateways() {
             gateways[Family::of(gateway)] = Some(gateway);
         }
-        Self { name: view.name.to_owned(), nets: Dual::new(|family| view.net(family)), gateways }
+        Self { name: view.name.to_owned(), gateways }
     }
 }
 
@@ -114,7 +114,9 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
     let provider = objects.subnets.get(&spec.external_subnet)?.object.spec.provider.clone();
     let external = external?;
     let lacks = |family: &Family| families::outside(spec, &external, *family).is_some();
+    let missing = |family| families.as_ref().and_then(|families| families.missing(family)).map(str::to_owned);
     Some(Resolved {
+        missing: Dual::new(missing),
         outside: Family::ALL.into_iter().filter(|family| !lacks(family)).collect(),
         vpc: subnets::vpc_name(spec).to_owned(),
         internal: Network::of(&internal?),
