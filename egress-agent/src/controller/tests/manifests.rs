@@ -149,3 +149,29 @@ fn samples_can_be_rendered() {
         }
     }
 }
+
+/// A sample holds the network of its document. Where the lab has one of that name and another content, `kubectl apply` changes it:
+/// docs/cluster.md says so, and what to do.
+#[test]
+fn samples_that_change_the_labs_network_are_named() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let lab = values(&fs::read_to_string(root.join("tests/src/cluster/manifests/network.yaml")).unwrap()).unwrap();
+    let docs = fs::read_to_string(root.join("docs/cluster.md")).unwrap();
+    let mut changed = Vec::new();
+    for (path, object) in documents("samples") {
+        let file = Path::new(&path).file_name().unwrap().to_str().unwrap().to_owned();
+        let same = |theirs: &&Value| {
+            theirs["kind"] == object["kind"] && theirs["metadata"]["name"] == object["metadata"]["name"]
+        };
+        // That one is not to be applied.
+        if file != "cluster.yaml" && lab.iter().find(same).is_some_and(|theirs| theirs["spec"] != object["spec"]) {
+            changed.push((file, object["metadata"]["name"].as_str().unwrap().to_owned()));
+        }
+    }
+    changed.sort();
+    assert!(changed.contains(&("gateway1.yaml".to_owned(), "underlay-ext".to_owned())), "{changed:?}");
+    for (file, name) in changed {
+        let told = docs.split("\n\n").any(|part| [&file, &name].iter().all(|it| part.contains(&format!("`{it}`"))));
+        assert!(told && docs.contains("kubectl create -f"), "{file} changes {name}");
+    }
+}
