@@ -16,7 +16,7 @@ use egress_common::{
 
 use crate::{
     atomic, events,
-    maps::{A6, Maps, PACE, config},
+    maps::{A6, Maps, PACE, REMEMBERED, WEIGHED, config},
     store::Now,
 };
 
@@ -24,6 +24,10 @@ use crate::{
 pub(crate) trait Fair: Maps + events::Tell {
     /// Counts a flow that begins (1) or ends (-1).
     fn account(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>, amount: i32);
+    /// Notes where the flow that is being opened is counted: its hashes take long, and are needed before and after.
+    fn weigh(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>);
+    /// Counts the flow that was weighed.
+    fn account_weighed();
     /// What the flow may take; its source is charged for it if `first` is not 0.
     fn admit_apart(first: u32) -> Admission;
     /// It got nothing by this admission, see `FlowStore::in_vain`.
@@ -31,11 +35,23 @@ pub(crate) trait Fair: Maps + events::Tell {
 }
 
 macro_rules! family {
-    ($family:ty, $account:ident, $admit:ident, $in_vain:ident) => {
+    ($family:ty, $account:ident, $weigh:ident, $admit:ident, $in_vain:ident) => {
         impl Fair for $family {
             #[inline(always)]
             fn account(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>, amount: i32) {
                 $account(core::ptr::from_ref(key).cast_mut(), core::ptr::from_ref(reply).cast_mut(), amount);
+            }
+
+            #[inline(always)]
+            fn weigh(key: &FlowKey<Self::Addr>, reply: &FlowKey<Self::Addr>) {
+                $weigh(core::ptr::from_ref(key).cast_mut(), core::ptr::from_ref(reply).cast_mut());
+            }
+
+            #[inline(always)]
+            fn account_weighed() {
+                if let Some(account) = weighed() {
+                    shift::<$family>(account, 1);
+                }
             }
 
             #[inline(always)]
@@ -64,6 +80,16 @@ macro_rules! family {
             count::<$family>(key, reply, amount)
         }
 
+        /// See [`Fair::weigh`].
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        extern "C" fn $weigh(
+            key: *mut FlowKey<<$family as Family>::Addr>,
+            reply: *mut FlowKey<<$family as Family>::Addr>,
+        ) -> u32 {
+            note::<$family>(key, reply)
+        }
+
         /// See [`Fair::admit_apart`].
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -80,8 +106,8 @@ macro_rules! family {
     };
 }
 
-family!(V4, account4, admit4, in_vain4);
-family!(V6, account6, admit6, in_vain6);
+family!(V4, account4, weigh4, admit4, in_vain4);
+family!(V6, account6, weigh6, admit6, in_vain6);
 
 /// What `in_vain` says: the ports were searched; its source is to be told of.
 const SEARCHED: u32 = 1;
@@ -131,38 +157,60 @@ fn count<F: Maps>(key: *const FlowKey<F::Addr>, reply: *const FlowKey<F::Addr>, 
     let (Some(key), Some(reply), Some(config)) = (unsafe { key.as_ref() }, unsafe { reply.as_ref() }, config()) else {
         return 0;
     };
+    shift::<F>(&Account::new(&config.port_key, key, &reply.daddr), amount);
+    0
+}
+
+#[inline(always)]
+fn note<F: Family>(key: *const FlowKey<F::Addr>, reply: *const FlowKey<F::Addr>) -> u32 {
+    // SAFETY: as above.
+    let (Some(key), Some(reply)) = (unsafe { key.as_ref() }, unsafe { reply.as_ref() }) else { return 0 };
+    let (Some(slot), Some(config)) = (WEIGHED.get_ptr_mut(0), config()) else { return 0 };
+    // SAFETY: the slot belongs to this CPU; an account is two words.
+    unsafe { slot.cast::<Account>().write(Account::new(&config.port_key, key, &reply.daddr)) };
+    0
+}
+
+#[inline(always)]
+fn weighed() -> Option<&'static Account> {
+    const { assert!(size_of::<Account>() == 16 && align_of::<Account>() == 8) };
+    // SAFETY: the slot belongs to this CPU, and only packets that open a flow write it.
+    WEIGHED.get_ptr(0).map(|slot| unsafe { &*slot.cast::<Account>() })
+}
+
+#[inline(always)]
+fn shift<F: Maps>(account: &Account, amount: i32) {
     if let Some(all) = F::used(ALL) {
         // SAFETY: an aligned word of the element.
         unsafe { atomic::shift(&raw mut (*all).first, amount) };
     }
-    let account = Account::new(&config.port_key, key, &reply.daddr);
     for kind in [Kind::Source, Kind::Group, Kind::Pair] {
-        if !account.ports && kind != Kind::Source {
+        if !account.ports() && kind != Kind::Source {
             break;
         }
         let place = account.place(kind);
-        let (Some(first), Some(second)) = (F::used(place.first), F::used(place.second)) else { return 0 };
+        let (Some(first), Some(second)) = (F::used(place.first), F::used(place.second)) else { return };
         // SAFETY: as above.
         unsafe {
             atomic::shift(&raw mut (*first).first, amount);
             atomic::shift(&raw mut (*second).second, amount);
         }
     }
-    0
 }
 
 #[inline(always)]
 fn decide<F: Maps>(first: u32) -> Admission {
-    let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return Admission::Open };
+    let (Some(wanted), Some(config), Some(account)) = (F::wanted(), config(), weighed()) else {
+        return Admission::Open;
+    };
     // SAFETY: the slot belongs to this CPU.
     let [reply, key, ..] = unsafe { &*wanted };
     if config.fair_from >= 100 {
         return Admission::Open;
     }
-    let account = Account::new(&config.port_key, key, &reply.daddr);
     let now = Now::glance(config);
     let pace = || first == 0 || paced::<F>(&key.saddr, config.source_rate, now);
-    let admission = admit(config, key, &account, &Used::<F>(PhantomData), pace);
+    let admission = admit(config, key, account, &Used::<F>(PhantomData), pace);
     if admission == Admission::Closed {
         let vain = vain(reply, &key.saddr);
         // SAFETY: the pointer is of a map element; the value is one word.
@@ -210,15 +258,14 @@ fn pace<F: Family>(source: &F::Addr, now: Now) -> Option<*mut Pace> {
 
 #[inline(always)]
 fn remember<F: Maps>(admission: Admission) -> u32 {
-    let (Some(wanted), Some(config)) = (F::wanted(), config()) else { return 0 };
+    let (Some(wanted), Some(config), Some(account)) = (F::wanted(), config(), weighed()) else { return 0 };
     // SAFETY: the slot belongs to this CPU.
     let [reply, key, ..] = unsafe { &*wanted };
     let now = Now::glance(config);
     let mut memory = FlowKey { dport: 0, ..*reply };
     match admission {
         Admission::Open => {
-            let account = Account::new(&config.port_key, key, &reply.daddr);
-            if !spent(config, key, &account, &Used::<F>(PhantomData)) {
+            if !spent(config, key, account, &Used::<F>(PhantomData)) {
                 return 0;
             }
         }
@@ -227,7 +274,12 @@ fn remember<F: Maps>(admission: Admission) -> u32 {
     }
     if admission != Admission::Refused {
         // Without room for it the next packet searches again, which is slower and not wrong.
-        let _ = F::exhausted().insert(memory, now.ns + EXHAUSTED_NS, 0);
+        let until = now.ns + EXHAUSTED_NS;
+        let _ = F::exhausted().insert(memory, until, 0);
+        if let Some(remembered) = REMEMBERED.get_ptr_mut(0) {
+            // SAFETY: an aligned word of the element; whoever writes it last was about the latest.
+            unsafe { remembered.write_volatile(until) };
+        }
     }
     if admission == Admission::Open {
         return SEARCHED;

@@ -7,11 +7,15 @@ use egress_common::{
 
 use crate::{count, events, fair::Fair};
 
-/// Both halves are in the table.
+/// Both halves are in the table; `weighed`: see [`Fair::weigh`].
 #[inline(always)]
-pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
+pub(crate) fn begun<F: Fair>(key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>, weighed: bool) {
     count::shared(Counter::FlowsCreated);
-    F::account(key, reply, 1);
+    if weighed {
+        F::account_weighed();
+    } else {
+        F::account(key, reply, 1);
+    }
     events::started::<F>(key, reply);
 }
 

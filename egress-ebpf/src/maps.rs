@@ -117,6 +117,12 @@ pub(crate) static WANTED4: PerCpuArray<[FlowKey4; 4], 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static WANTED6: PerCpuArray<[FlowKey6; 4], 1> = PerCpuArray::new();
 
+/// Where the flow that is being opened is counted, see [`crate::fair::Fair::weigh`].
+#[btf_map]
+pub(crate) static WEIGHED: PerCpuArray<[u64; 2], 1> = PerCpuArray::new();
+/// Until when anything is remembered in `EXHAUSTED4` or `EXHAUSTED6`.
+#[btf_map]
+pub(crate) static REMEMBERED: Array<u64, 1> = Array::new();
 /// Flows by source, destination and both, see `egress_common::nat::fair`.
 #[btf_map]
 pub(crate) static USE4: Array<Cell, CELLS> = Array::new();

@@ -27,7 +27,7 @@ use egress_common::{
 use crate::{
     alloc::Allocate,
     atomic, broken, count, events, ledger,
-    maps::{CLOCK, Clock, Maps},
+    maps::{CLOCK, Clock, Maps, REMEMBERED},
     shortcut::Shortcuts,
 };
 
@@ -199,20 +199,27 @@ impl<F: Maps> Slot<F> {
 pub(crate) struct Table<F> {
     now: Now,
     deep: bool,
+    opens: bool,
     family: PhantomData<F>,
 }
 
 impl<F> Table<F> {
     #[inline(always)]
     pub(crate) const fn new(now: Now) -> Self {
-        Self { now, deep: false, family: PhantomData }
+        Self { now, deep: false, opens: false, family: PhantomData }
+    }
+
+    /// For a packet that opens a flow: it is weighed before it begins.
+    #[inline(always)]
+    pub(crate) const fn opening(now: Now) -> Self {
+        Self { now, deep: false, opens: true, family: PhantomData }
     }
 
     /// Where the stack has no room for an account: a flow that ends is told of once the search is over. One of them; until
     /// then no other is ended.
     #[inline(always)]
     pub(crate) const fn deep(now: Now) -> Self {
-        Self { now, deep: true, family: PhantomData }
+        Self { now, deep: true, opens: false, family: PhantomData }
     }
 }
 
@@ -294,6 +301,7 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     #[inline(always)]
     fn admit(&mut self, _config: &Config, reply: &FlowKey<F::Addr>, key: &FlowKey<F::Addr>, first: bool) -> Admission {
         F::want(reply, key);
+        F::weigh(key, reply);
         F::admit_apart(u32::from(first))
     }
 
@@ -310,7 +318,7 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn begun(&mut self, key: &FlowKey<F::Addr>, reply: &FlowKey<F::Addr>) {
-        ledger::begun::<F>(key, reply);
+        ledger::begun::<F>(key, reply, self.opens);
     }
 
     #[inline(always)]
@@ -351,6 +359,11 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
     #[inline(always)]
     fn exhausted(&self, reply: &FlowKey<F::Addr>) -> bool {
         // SAFETY: the pointer is of a map element; the value is one word.
+        // Mostly nothing is remembered at all.
+        // SAFETY: an aligned word of the element, volatile because other CPUs change it.
+        if REMEMBERED.get_ptr(0).is_some_and(|until| unsafe { until.read_volatile() } <= self.now.ns) {
+            return false;
+        }
         F::exhausted().get_ptr(reply).is_some_and(|until| unsafe { until.read_volatile() } > self.now.ns)
     }
 }

@@ -1,6 +1,8 @@
 //! SipHash (Aumasson, Bernstein 2012) over 64-bit words, for what an attacker must not predict, and a cheap mixer for what
 //! only has to spread.
 
+use crate::abi::family::Address;
+
 /// The four words of SipHash's state.
 #[derive(Clone, Copy)]
 struct State(u64, u64, u64, u64);
@@ -33,25 +35,64 @@ impl State {
     }
 }
 
-/// SipHash-C-D of little-endian words: `siphash::<2, 4>` is the published function for inputs of whole words.
-#[inline(always)]
-#[must_use]
-pub fn siphash<const C: usize, const D: usize>(key: &[u64; 2], words: &[u64]) -> u64 {
-    let mut state = State(
-        key[0] ^ 0x736f_6d65_7073_6575,
-        key[1] ^ 0x646f_7261_6e64_6f6d,
-        key[0] ^ 0x6c79_6765_6e65_7261,
-        key[1] ^ 0x7465_6462_7974_6573,
-    );
-    for word in words {
-        state = state.absorb::<C>(*word);
+/// SipHash-C-D, fed word by word: `Hasher::<2, 4>` is the published function for little-endian inputs of whole words.
+#[derive(Clone, Copy)]
+pub struct Hasher<const C: usize, const D: usize> {
+    state: State,
+    words: u64,
+}
+
+impl<const C: usize, const D: usize> Hasher<C, D> {
+    /// With this key.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(key: &[u64; 2]) -> Self {
+        let state = State(
+            key[0] ^ 0x736f_6d65_7073_6575,
+            key[1] ^ 0x646f_7261_6e64_6f6d,
+            key[0] ^ 0x6c79_6765_6e65_7261,
+            key[1] ^ 0x7465_6462_7974_6573,
+        );
+        Self { state, words: 0 }
     }
-    state = state.absorb::<C>(((words.len() * 8) as u64) << 56);
-    state.2 ^= 0xff;
-    for _ in 0..D {
-        state = state.round();
+
+    /// Goes on with a word.
+    #[inline(always)]
+    #[must_use]
+    pub fn word(self, word: u64) -> Self {
+        Self { state: self.state.absorb::<C>(word), words: self.words + 1 }
     }
-    state.0 ^ state.1 ^ state.2 ^ state.3
+
+    /// Goes on with an address: one word, or two.
+    #[inline(always)]
+    #[must_use]
+    pub fn address<A: Address>(self, address: &A) -> Self {
+        let (first, second) = address.lanes();
+        if size_of::<A>() == 4 { self.word(first) } else { self.word(first).word(second) }
+    }
+
+    /// Goes on with two addresses: one word, or four.
+    #[inline(always)]
+    #[must_use]
+    pub fn addresses<A: Address>(self, one: &A, other: &A) -> Self {
+        if size_of::<A>() == 4 {
+            self.word(one.lanes().0 | other.lanes().0 << 32)
+        } else {
+            self.address(one).address(other)
+        }
+    }
+
+    /// The hash.
+    #[inline(always)]
+    #[must_use]
+    pub fn finish(self) -> u64 {
+        let mut state = self.state.absorb::<C>((self.words * 8) << 56);
+        state.2 ^= 0xff;
+        for _ in 0..D {
+            state = state.round();
+        }
+        state.0 ^ state.1 ^ state.2 ^ state.3
+    }
 }
 
 /// Finaliser of SplitMix64 (Steele, Lea, Flood 2014).
@@ -70,8 +111,8 @@ mod tests {
     /// Vectors of the reference implementation: key 00..0f, input 00..(8n-1).
     #[test]
     fn published_vectors() {
-        let key = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
-        assert_eq!(siphash::<2, 4>(&key, &[]), 0x726f_db47_dd0e_0e31);
-        assert_eq!(siphash::<2, 4>(&key, &[0x0706_0504_0302_0100]), 0x93f5_f579_9a93_2462);
+        let hasher = Hasher::<2, 4>::new(&[0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]);
+        assert_eq!(hasher.finish(), 0x726f_db47_dd0e_0e31);
+        assert_eq!(hasher.word(0x0706_0504_0302_0100).finish(), 0x93f5_f579_9a93_2462);
     }
 }

@@ -8,7 +8,7 @@
 
 use crate::{
     abi::{config::Config, family::Address, flow::FlowKey, usage::WIDTH},
-    ecmp::hash::{mix, siphash},
+    ecmp::hash::{Hasher, mix},
     nat::port::{TRIES, has_ports, range},
 };
 
@@ -36,28 +36,30 @@ pub struct Place {
 }
 
 /// The hashes of a flow.
-#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Account {
     source: u64,
+    /// 0: it takes no port, so it has no group.
     group: u64,
-    /// It takes a port, so it has a group.
-    pub ports: bool,
 }
 
 impl Account {
     /// Of the flow with this outbound key and egress address.
     #[inline(always)]
     pub fn new<A: Address>(secret: &[u64; 2], key: &FlowKey<A>, egress: &A) -> Self {
-        let (s0, s1) = key.saddr.lanes();
-        let (d0, d1) = key.daddr.lanes();
-        let (e0, e1) = egress.lanes();
         let ports = has_ports(key.proto);
         let towards = u64::from(key.dport) | u64::from(key.proto) << 16;
-        Self {
-            source: siphash::<1, 3>(secret, &[s0, s1]),
-            group: if ports { siphash::<1, 3>(secret, &[d0, d1, e0, e1, towards]) } else { 0 },
-            ports,
-        }
+        let source = Hasher::<1, 3>::new(secret).address(&key.saddr).finish();
+        let group = Hasher::<1, 3>::new(secret).addresses(&key.daddr, egress).word(towards).finish();
+        Self { source, group: if ports { group.max(1) } else { 0 } }
+    }
+
+    /// Whether it takes a port, so that it has a group.
+    #[inline(always)]
+    #[must_use]
+    pub const fn ports(&self) -> bool {
+        self.group != 0
     }
 
     /// Where it is counted.
@@ -114,8 +116,8 @@ pub fn admit<A: Address>(
     let full = pressed(counts.all(), config.capacity, from);
     let (min, max) = range(config, key.proto);
     let span = max.saturating_sub(min) + 1;
-    let group = if account.ports { counts.at(account.place(Kind::Group)) } else { 0 };
-    let crowded = account.ports && pressed(group, span, from);
+    let group = if account.ports() { counts.at(account.place(Kind::Group)) } else { 0 };
+    let crowded = account.ports() && pressed(group, span, from);
     if !full && !crowded {
         return Admission::Open;
     }
@@ -141,7 +143,7 @@ pub fn admit<A: Address>(
 pub fn spent<A: Address>(config: &Config, key: &FlowKey<A>, account: &Account, counts: &impl Counts) -> bool {
     let (min, max) = range(config, key.proto);
     let span = max.saturating_sub(min) + 1;
-    !account.ports || free(counts.at(account.place(Kind::Group)), span) <= span / TRIES
+    !account.ports() || free(counts.at(account.place(Kind::Group)), span) <= span / TRIES
 }
 
 /// Whether so many of `room` are `from` per cent or more. 100: never.

@@ -6,7 +6,7 @@ use crate::{
         family::Address,
         flow::FlowKey,
     },
-    ecmp::hash::siphash,
+    ecmp::hash::Hasher,
     packet::header::proto,
 };
 
@@ -50,13 +50,13 @@ pub struct Ports {
 const NONE: u32 = u32::MAX;
 
 impl Ports {
-    /// The sequence for the flow with this outbound key. `now` is in the hash, so that a retry a second later tries others.
+    /// The sequence for the flow with this outbound key. `now` (its low 24 bits) is in the hash, so that a retry a second later
+    /// tries others.
     #[inline(always)]
     pub fn new<A: Address>(config: &Config, key: &FlowKey<A>, now: u32) -> Self {
-        let (s0, s1) = key.saddr.lanes();
-        let (d0, d1) = key.daddr.lanes();
         let ports = u64::from(key.sport) | u64::from(key.dport) << 16 | u64::from(key.proto) << 32;
-        let hash = siphash::<1, 3>(&config.port_key, &[s0, s1, d0, d1, ports, u64::from(now)]);
+        let hasher = Hasher::<1, 3>::new(&config.port_key).addresses(&key.saddr, &key.daddr);
+        let hash = hasher.word(ports | u64::from(now) << 40).finish();
         let (min, max) = range(config, key.proto);
         let span = max.saturating_sub(min) + 1;
         let longest = if span < TRIES { 1 } else { span / TRIES };
@@ -66,7 +66,8 @@ impl Ports {
         let keep = wanted && sport >= min && sport <= max;
         #[expect(clippy::cast_possible_truncation, reason = "two halves of the hash")]
         let (low, high) = (hash as u32, (hash >> 32) as u32);
-        Self { min, span, start: low % span, step: 1 + high % longest, keep: if keep { sport } else { NONE } }
+        let keep = if keep { sport } else { NONE };
+        Self { min, span, start: scaled(low, span), step: 1 + scaled(high, longest), keep }
     }
 
     /// How many candidates are worth a try.
@@ -80,15 +81,22 @@ impl Ports {
     #[inline(always)]
     #[must_use]
     pub const fn nth(&self, i: u32) -> u16 {
-        let port = if i == 0 && self.keep != NONE {
-            self.keep
-        } else {
-            self.min + self.start.wrapping_add(i.wrapping_mul(self.step)) % self.span
+        let port = match i {
+            0 if self.keep != NONE => self.keep,
+            // Most flows get the first, which needs no division.
+            0 => self.min + self.start,
+            _ => self.min + self.start.wrapping_add(i.wrapping_mul(self.step)) % self.span,
         };
         #[expect(clippy::cast_possible_truncation, reason = "min + span is at most 65536")]
         let port = port as u16;
         port
     }
+}
+
+/// A number below `room`, as evenly spread as the hash (Lemire 2019).
+#[inline(always)]
+const fn scaled(hash: u32, room: u32) -> u32 {
+    ((hash as u64 * room as u64) >> 32) as u32
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ pub(crate) fn open<F: Stack>(_skb: Skb) -> i32 {
         Err(verdict) => return verdict,
     };
     let key = packet.key(OUT);
-    match claim::open(&mut Table::<F>::new(now), config, &key, packet.seen, now.s) {
+    match claim::open(&mut Table::<F>::opening(now), config, &key, packet.seen, now.s) {
         Ok(flow) => {
             count::add(Counter::PortTries, u64::from(flow.tries));
             OPENED

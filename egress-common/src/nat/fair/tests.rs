@@ -28,7 +28,7 @@ impl Sketch {
 
     fn add(&mut self, account: &Account, amount: i32) {
         self.0[ALL as usize].first += amount;
-        let kinds = if account.ports { &[Kind::Source, Kind::Group, Kind::Pair][..] } else { &[Kind::Source] };
+        let kinds = if account.ports() { &[Kind::Source, Kind::Group, Kind::Pair][..] } else { &[Kind::Source] };
         for kind in kinds {
             let place = account.place(*kind);
             self.0[place.first as usize].first += amount;
