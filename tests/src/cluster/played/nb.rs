@@ -1,11 +1,11 @@
 //! The northbound database, by `ovn-nbctl`.
 
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::process;
 
 use anyhow::{Context, Result, bail};
 
-use super::rows::Row;
+use super::rows::{Command, Row};
 
 /// The rows that we have made.
 #[derive(Debug, Default)]
@@ -29,19 +29,14 @@ impl Northbound {
         Ok(Self { made: BTreeSet::new(), earlier })
     }
 
-    /// Makes the difference between what is there and `wanted`, in one transaction.
+    /// Makes the difference between what is there and `wanted`.
     pub(super) fn apply(&mut self, wanted: BTreeSet<Row>) -> Result<()> {
         let gone: Vec<_> = self.made.difference(&wanted).collect();
-        let gone = gone.into_iter().rev().flat_map(Row::unmake);
+        let (ports, others): (Vec<_>, Vec<_>) = gone.into_iter().rev().partition(|row| matches!(row, Row::Port { .. }));
+        // Apart: for ovn-nbctl a port that goes in the same transaction still has its address, which another may not get.
+        transaction(ports.into_iter().flat_map(Row::unmake))?;
         let new = wanted.difference(&self.made).filter(|row| !self.was_there(row)).flat_map(Row::make);
-        let mut words: Vec<String> = Vec::new();
-        for command in gone.chain(new) {
-            words.push("--".to_owned());
-            words.extend(command);
-        }
-        if !words.is_empty() {
-            nbctl(&words)?;
-        }
+        transaction(others.into_iter().flat_map(Row::unmake).chain(new))?;
         self.made = wanted;
         Ok(())
     }
@@ -66,8 +61,13 @@ impl Northbound {
     }
 }
 
+fn transaction(commands: impl Iterator<Item = Command>) -> Result<()> {
+    let words: Vec<String> = commands.flat_map(|command| ["--".to_owned()].into_iter().chain(command)).collect();
+    if words.is_empty() { Ok(()) } else { nbctl(&words).map(drop) }
+}
+
 fn nbctl(words: &[impl AsRef<str>]) -> Result<String> {
-    let mut command = Command::new("ovn-nbctl");
+    let mut command = process::Command::new("ovn-nbctl");
     command.arg("--timeout=20").args(words.iter().map(AsRef::as_ref));
     let output = command.output().context("start ovn-nbctl")?;
     if !output.status.success() {
