@@ -1,6 +1,7 @@
 //! `flows`, `stats` and `doctor`: their shapes, with and without a running agent, and in the wrong namespace.
 
 mod doctor;
+mod prepare;
 
 use anyhow::{Context, Result};
 use egress_common::verdict::{Counter, Drop};

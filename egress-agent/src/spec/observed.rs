@@ -55,6 +55,12 @@ impl Link {
 }
 
 impl Observed {
+    /// Whether any address may become usable yet.
+    #[must_use]
+    pub fn is_settling(&self) -> bool {
+        self.links.iter().flat_map(|link| &link.addresses).any(|address| address.tentative)
+    }
+
     /// The link of this name.
     #[must_use]
     pub fn link(&self, name: &str) -> Option<&Link> {
