@@ -7,6 +7,7 @@ use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams},
+    core::Status,
     runtime::events::{self, EventType, Recorder, Reporter},
 };
 use serde::de::DeserializeOwned;
@@ -134,7 +135,40 @@ pub fn taken(object: &str, owner: Option<&k8s_openapi::apimachinery::pkg::apis::
 /// What the API server said, without the rest of its answer.
 fn plain(error: kube::Error) -> anyhow::Error {
     match error {
-        kube::Error::Api(status) if !status.message.is_empty() => anyhow!("{}", status.message),
+        kube::Error::Api(status) if !status.message.is_empty() => anyhow!("{}", in_order(&status)),
         other => other.into(),
+    }
+}
+
+/// The message with its complaints in order: the API server has them in another one each time, and each would be another status.
+fn in_order(status: &Status) -> String {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let mut told: Vec<String> = causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    let listed = format!("[{}]", told.join(", "));
+    told.sort();
+    status.message.replace(&listed, &format!("[{}]", told.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_have_one_order() {
+        let status = |causes: [(&str, &str); 2]| -> Status {
+            let listed = causes.map(|(field, message)| format!("{field}: {message}")).join(", ");
+            let causes = causes
+                .map(|(field, message)| json!({"field": field, "message": message, "reason": "FieldValueInvalid"}));
+            let message = format!("Deployment.apps \"a\" is invalid: [{listed}]");
+            serde_json::from_value(json!({"message": message, "reason": "Invalid", "details": {"causes": causes}}))
+                .unwrap()
+        };
+        let (cpu, memory) =
+            (("requests[cpu]", "Invalid value: \"2\": too much"), ("requests[memory]", "Required value"));
+        let want = "Deployment.apps \"a\" is invalid: [requests[cpu]: Invalid value: \"2\": too much, requests[memory]: Required value]";
+        assert_eq!(in_order(&status([cpu, memory])), want);
+        assert_eq!(in_order(&status([memory, cpu])), want);
+        let plain = Status { message: "Pods \"a\" not found".to_owned(), ..Status::default() };
+        assert_eq!(in_order(&plain), plain.message);
     }
 }

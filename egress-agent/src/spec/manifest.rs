@@ -127,7 +127,8 @@ impl Reader {
             (Some(Value::String(text)), _) if !text.is_empty() => Some(text.clone()),
             (None, Some(implied)) => Some(implied.to_owned()),
             _ => {
-                self.report.error(&at, field, "is missing or no text; write it as in `apiVersion: kubeovn.io/v1`");
+                let example = if field == "kind" { "kind: VpcEgressGateway" } else { "apiVersion: kubeovn.io/v1" };
+                self.report.error(&at, field, format!("is missing or no text; write it as in `{example}`"));
                 None
             }
         };

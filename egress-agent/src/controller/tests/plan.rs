@@ -175,6 +175,20 @@ fn a_deployment_that_is_gone_or_edited_is_made_again() {
 
 /// The API server stores defaults and quantities in its own form; that is no difference.
 #[test]
+fn what_the_api_server_leaves_out_is_no_difference() {
+    let mut world = World::new(|gateway| {
+        gateway["spec"]["tolerations"] =
+            json!([{"key": "a", "operator": "Equal", "value": ""}, {"key": "", "operator": "Exists"}]);
+    });
+    world.settle(NOW);
+    let mut stored = serde_json::to_value(&world.deployments[0]).unwrap();
+    let tolerations = stored.pointer_mut("/spec/template/spec/tolerations").unwrap();
+    *tolerations = json!([{"key": "a", "operator": "Equal"}, {"operator": "Exists"}]);
+    world.deployments = vec![serde_json::from_value(stored).unwrap()];
+    assert_eq!(world.plan(LATER), Plan::default());
+}
+
+#[test]
 fn what_the_api_server_adds_is_no_difference() {
     let mut world = World::new(|_| {});
     world.settle(NOW);

@@ -140,6 +140,14 @@ fn a_node_selector_that_kubernetes_refuses_is_refused_by_field() {
         ),
         (expression(json!({"key": "a", "operator": "In"})), "matchExpressions[0].values: In needs values"),
         (
+            expression(json!({"key": "a", "operator": "NotIn", "values": ["b", "no such node!"]})),
+            "matchExpressions[0].values[1]: \"no such node!\" can be the value of no label",
+        ),
+        (
+            expression(json!({"key": "a", "operator": "Gt", "values": ["many"]})),
+            "matchExpressions[0].values[0]: \"many\" is no whole number",
+        ),
+        (
             expression(json!({"key": "a", "operator": "Gt", "values": ["1", "2"]})),
             "matchExpressions[0].values: Gt needs one",
         ),

@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnet::IpNet;
 
-use super::{Families, SubnetView, choose_profile, egress, families, fields, labels, pods, policies, pools, subnets};
+use super::{
+    Families, SubnetView, choose_profile, egress, families, fields, labels, pods, policies, pools, subnets, tolerations,
+};
 use crate::{
     k8s::api::{VpcEgressGateway, VpcEgressGatewaySpec},
     spec::{
@@ -90,6 +92,7 @@ fn read(objects: &Objects, gateway: &Located<VpcEgressGateway>, report: &mut Rep
     let spec = &gateway.object.spec;
     fields::check(spec, &at, report);
     labels::node_terms(&spec.node_selector, &at, report);
+    tolerations::check(&spec.tolerations, &at, report);
     references(objects, spec, &at, report);
     pods::compile_all(spec, &at, report);
     let profile = choose_profile(objects, gateway, report);

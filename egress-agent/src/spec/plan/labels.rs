@@ -88,6 +88,14 @@ pub(super) fn node_terms(terms: &[NodeTerm], at: &At, report: &mut Report) {
 }
 
 fn node_requirement(field: &str, requirement: &NodeSelectorRequirement, at: &At, report: &mut Report) {
+    let number = matches!(requirement.operator.as_str(), "Gt" | "Lt");
+    for (i, value) in requirement.values.iter().flatten().enumerate() {
+        let whole = !number || value.parse::<i64>().is_ok();
+        let wrong = wrong_value(value).or_else(|| (!whole).then(|| format!("{value:?} is no whole number")));
+        if let Some(wrong) = wrong {
+            report.error(at, &format!("{field}.values[{i}]"), wrong);
+        }
+    }
     let values = requirement.values.as_ref().map_or(0, Vec::len);
     let wrong = match requirement.operator.as_str() {
         "In" | "NotIn" if values == 0 => "needs values",

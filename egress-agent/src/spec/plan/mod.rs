@@ -13,6 +13,7 @@ pub(crate) mod pods;
 mod policies;
 mod pools;
 pub(crate) mod subnets;
+mod tolerations;
 
 use std::net::IpAddr;
 
