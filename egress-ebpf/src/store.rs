@@ -358,12 +358,12 @@ impl<F: Allocate> FlowStore<F> for Table<F> {
 
     #[inline(always)]
     fn exhausted(&self, reply: &FlowKey<F::Addr>) -> bool {
-        // SAFETY: the pointer is of a map element; the value is one word.
         // Mostly nothing is remembered at all.
         // SAFETY: an aligned word of the element, volatile because other CPUs change it.
         if REMEMBERED.get_ptr(0).is_some_and(|until| unsafe { until.read_volatile() } <= self.now.ns) {
             return false;
         }
+        // SAFETY: the pointer is of a map element; the value is one word.
         F::exhausted().get_ptr(reply).is_some_and(|until| unsafe { until.read_volatile() } > self.now.ns)
     }
 }
