@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Settings,
     applied::{covers, is_applied, is_last_applied},
+    claims::Shared,
     config, container, deployment, names, ovn,
     select::Selected,
     status::{self, Facts},
@@ -44,7 +45,7 @@ pub struct Input<'a> {
     /// Pods that it selects and another gateway has, with that one.
     pub lost: BTreeMap<String, String>,
     /// Addresses that another gateway lists, too, by the field that lists them, with that one.
-    pub shared: BTreeMap<(&'static str, IpAddr), String>,
+    pub shared: Shared,
     /// Why the name of its objects is another's, if it is.
     pub taken: Option<String>,
     /// Deployments that it owns.

@@ -18,6 +18,18 @@ pub(super) fn pair(field: &str, key: &str, value: &str, at: &At, report: &mut Re
     }
 }
 
+/// Checks the key and the values of a requirement of `matchExpressions`; `field` is its path.
+pub(super) fn words(field: &str, key: &str, values: Option<&Vec<String>>, at: &At, report: &mut Report) {
+    if let Some(wrong) = wrong_key(key) {
+        report.error(at, &format!("{field}.key"), wrong);
+    }
+    for (i, value) in values.into_iter().flatten().enumerate() {
+        if let Some(wrong) = wrong_value(value) {
+            report.error(at, &format!("{field}.values[{i}]"), wrong);
+        }
+    }
+}
+
 /// Why no label can have this key.
 pub(super) fn wrong_key(key: &str) -> Option<String> {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
@@ -68,9 +80,7 @@ pub(super) fn node_terms(terms: &[NodeTerm], at: &At, report: &mut Report) {
         }
         for (j, requirement) in term.match_expressions.iter().enumerate() {
             let field = format!("{field}.matchExpressions[{j}]");
-            if let Some(wrong) = wrong_key(&requirement.key) {
-                report.error(at, &format!("{field}.key"), wrong);
-            }
+            words(&field, &requirement.key, requirement.values.as_ref(), at, report);
             node_requirement(&field, requirement, at, report);
         }
         for (j, requirement) in term.match_fields.iter().enumerate() {
@@ -88,12 +98,10 @@ pub(super) fn node_terms(terms: &[NodeTerm], at: &At, report: &mut Report) {
 }
 
 fn node_requirement(field: &str, requirement: &NodeSelectorRequirement, at: &At, report: &mut Report) {
-    let number = matches!(requirement.operator.as_str(), "Gt" | "Lt");
-    for (i, value) in requirement.values.iter().flatten().enumerate() {
-        let whole = !number || value.parse::<i64>().is_ok();
-        let wrong = wrong_value(value).or_else(|| (!whole).then(|| format!("{value:?} is no whole number")));
-        if let Some(wrong) = wrong {
-            report.error(at, &format!("{field}.values[{i}]"), wrong);
+    let numbers = requirement.values.iter().flatten().filter(|_| matches!(requirement.operator.as_str(), "Gt" | "Lt"));
+    for (i, value) in numbers.enumerate() {
+        if wrong_value(value).is_none() && value.parse::<i64>().is_err() {
+            report.error(at, &format!("{field}.values[{i}]"), format!("{value:?} is no whole number"));
         }
     }
     let values = requirement.values.as_ref().map_or(0, Vec::len);

@@ -83,12 +83,7 @@ fn compile(field: &str, selector: &LabelSelector, at: &At, report: &mut Report) 
     for (i, requirement) in selector.match_expressions.iter().flatten().enumerate() {
         let field = format!("{field}.matchExpressions[{i}]");
         let values = requirement.values.as_ref().map_or(0, Vec::len);
-        if let Some(wrong) = labels::wrong_key(&requirement.key) {
-            report.error(at, &format!("{field}.key"), wrong);
-        }
-        for (j, wrong) in (0..).zip(requirement.values.iter().flatten().map(|value| labels::wrong_value(value))) {
-            wrong.into_iter().for_each(|wrong| report.error(at, &format!("{field}.values[{j}]"), wrong));
-        }
+        labels::words(&field, &requirement.key, requirement.values.as_ref(), at, report);
         match requirement.operator.as_str() {
             "In" | "NotIn" if values == 0 => {
                 report.error(at, &format!("{field}.values"), format!("{} needs values", requirement.operator));
