@@ -37,7 +37,7 @@ pub struct Place {
 
 /// The hashes of a flow.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Account {
     source: u64,
     /// 0: it takes no port, so it has no group.
