@@ -2,6 +2,7 @@
 
 mod doctor;
 mod prepare;
+mod probe;
 
 use anyhow::{Context, Result};
 use egress_common::verdict::{Counter, Drop};

@@ -1,5 +1,10 @@
 //! `egress-agent doctor`: can packets pass, and if not, what to do.
 
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
 use anyhow::{Context, Result};
 use egress_common::abi::config::{Config, forward};
 use serde::Serialize;
@@ -30,6 +35,8 @@ use crate::{
 const MANIFESTS: &str = "manifests";
 /// The check of the flow table's room. A full table still serves the flows that are in it.
 const ROOM: &str = "room for flows";
+/// How often a probe that waits looks.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(Serialize)]
 struct Report {
@@ -53,7 +60,7 @@ fn check(name: impl Into<String>, ok: bool, detail: impl Into<String>, fix: impl
 
 /// True if packets can pass.
 pub(super) fn run(args: &Doctor) -> Result<bool> {
-    let Doctor { look: args, probe } = args;
+    let Doctor { look: args, probe, wait } = args;
     let place = Place::enter(args.netns.netns.as_deref())?;
     if *probe == Some(Probe::Live) {
         // Here it does not suffice that packets pass without it.
@@ -61,10 +68,10 @@ pub(super) fn run(args: &Doctor) -> Result<bool> {
         let ok = status.as_ref().is_some_and(Status::running);
         return failures(&[Check { ok, ..agent(status.as_ref()) }]);
     }
-    let checks = block_on(examine(&place))??;
     if probe.is_some() {
-        return failures(&traffic(checks));
+        return failures(&ready(&place, Duration::from_secs(u64::from(*wait)))?);
     }
+    let checks = block_on(examine(&place))??;
     let report = Report { ok: checks.iter().all(|check| check.ok), checks };
     if args.output == Format::Json {
         output::json(&report)?;
@@ -76,6 +83,19 @@ pub(super) fn run(args: &Doctor) -> Result<bool> {
     }
     output::print(&table.to_string())?;
     Ok(report.ok)
+}
+
+/// Whether traffic passes, as soon as it does or when the time is over.
+fn ready(place: &Place, wait: Duration) -> Result<Vec<Check>> {
+    let begin = Instant::now();
+    loop {
+        let looked = block_on(examine(place))?.map(traffic);
+        let passes = looked.as_ref().is_ok_and(|checks| checks.iter().all(|check| check.ok));
+        if passes || begin.elapsed() >= wait {
+            return looked;
+        }
+        sleep(LOOK_EVERY);
+    }
 }
 
 /// Those that say whether the traffic there is passes. A Pod that is not ready gets none, which would be worse.

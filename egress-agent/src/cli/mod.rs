@@ -90,6 +90,9 @@ struct Doctor {
     /// Print only what fails; `live`: whether the agent runs, `ready`: whether packets can pass
     #[arg(long, value_enum)]
     probe: Option<Probe>,
+    /// With `--probe ready`: how long it may take until packets can pass
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, requires = "probe")]
+    wait: u16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -43,9 +43,6 @@ pub(super) fn prepare(spec: &VpcEgressGatewaySpec, settings: &Settings) -> Value
 
 /// `gateway`.
 pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: &Settings) -> Value {
-    let mut startup = probe("ready", 1, 60);
-    // It has its maps some half a second after its start: a look before that would leave a Warning.
-    startup["initialDelaySeconds"] = json!(1);
     json!({
         "name": "gateway",
         "image": image(spec, settings),
@@ -66,9 +63,10 @@ pub(super) fn gateway(spec: &VpcEgressGatewaySpec, profile: &Profile, settings: 
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"], "add": ["BPF", "NET_ADMIN", "PERFMON"]},
         },
-        "startupProbe": startup,
-        "livenessProbe": probe("live", 10, 3),
-        "readinessProbe": probe("ready", 5, 1),
+        // It waits for the gateway: a look that fails would leave a Warning at each healthy start.
+        "startupProbe": probe(&["ready", "--wait", "4"], 1, 12),
+        "livenessProbe": probe(&["live"], 10, 3),
+        "readinessProbe": probe(&["ready"], 5, 1),
         "volumeMounts": [
             {"name": "config", "mountPath": CONFIG, "readOnly": true},
             {"name": "run", "mountPath": RUN},
@@ -84,9 +82,10 @@ fn field(name: &str, path: &str) -> Value {
 }
 
 /// By exec: the node cannot reach the Pods of another Vpc than the default one.
-fn probe(what: &str, period: u32, failures: u32) -> Value {
+fn probe(what: &[&str], period: u32, failures: u32) -> Value {
+    let command = [&["egress-agent", "doctor", "--probe"], what].concat();
     json!({
-        "exec": {"command": ["egress-agent", "doctor", "--probe", what]},
+        "exec": {"command": command},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "failureThreshold": failures,
