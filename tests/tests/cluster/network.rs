@@ -207,3 +207,32 @@ fn the_southbound_database_begins_with_the_row_that_ovn_controller_takes_for_gra
     );
     Ok(())
 }
+
+#[test]
+fn a_pod_gets_the_address_that_it_asks_for_once_another_leaves_it() -> Result<()> {
+    if skip_cluster() {
+        return Ok(());
+    }
+    let wanted = ["10.16.0.77".to_owned(), "fd00:10:16::77".to_owned()];
+    let pod = |name: &str, node: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: {name}, annotations: {{ovn.kubernetes.io/ip_address: \"{}\"}}}}, \
+             spec: {{nodeName: {node}, terminationGracePeriodSeconds: 1, \
+             containers: [{{name: c, image: \"localhost/egress-test-pod:1\", args: [serve, {name}]}}]}}}}",
+            wanted.join(",")
+        )
+    };
+    let shared = shared()?;
+    let cluster = shared.cluster()?;
+    let pods = Pods::of(cluster, "heirs", &pod("first", NODES[0]))?;
+    ensure!(pods.addresses("first")? == wanted, "{:?}", pods.addresses("first")?);
+    cluster.apply_in("heirs", &pod("second", NODES[1]))?;
+    cluster.apply_in("heirs", &pod("third", NODES[1]))?;
+    for (gone, heirs) in [("first", &["second", "third"][..]), ("second", &["third"])] {
+        output(pods.kubectl().args(["delete", "pod", gone, "--timeout=30s"]))?;
+        eventually(&format!("an heir of {gone}"), Duration::from_secs(30), || {
+            Ok(heirs.iter().any(|heir| pods.addresses(heir).is_ok_and(|has| has == wanted)))
+        })?;
+    }
+    Ok(())
+}
