@@ -172,15 +172,16 @@ fn in_labs(book: &mut Book<'_>) -> Result<()> {
         Ok(bed) => beds.push(bed),
         Err(error) => book.remark(format!("{} is left out: {error:#}", Peer::Redirect.label())),
     }
+    // Before the tables are full of what others left: to end that takes a CPU that programs need.
+    sockets::connections(book, &beds);
+    sockets::answers(book, &beds);
+    sockets::bulk(book, &beds);
     packets::established(book, &beds);
     packets::topologies(book, &beds);
     in_own_labs(book);
     inward::answers(book, &beds);
     packets::two_cores(book, &beds);
     churn::new_flows(book, &beds);
-    sockets::connections(book, &beds);
-    sockets::answers(book, &beds);
-    sockets::bulk(book, &beds);
     if book.has_failed() {
         eprintln!("the agent's log:\n{}", beds.iter().find_map(Bed::log).unwrap_or_default());
     }
