@@ -33,13 +33,24 @@ pub(super) fn connections(book: &mut Book<'_>, beds: &[Bed<'_>]) {
     book.take(&[CONNECT], u64::from(CONNECTIONS) * book.plan.rounds as u64, |plan| {
         let goal = Goal { against: Some(Peer::Iptables), must: 0.80, aim: 0.70, at_most: true };
         let mut measure = Measure::new(CONNECT, Unit::Microseconds, Some(goal));
+        let before = sent_again(beds)?;
         for round in 0..plan.rounds {
             for bed in in_turns(beds, round) {
                 measure.add(bed.peer, one_by_one(bed)?);
             }
         }
+        let again = sent_again(beds)?
+            .into_iter()
+            .zip(before)
+            .map(|((peer, now), (_, before))| format!("{} {}", peer.label(), now - before));
+        measure.notes.push(format!("SYNs sent again: {}", again.collect::<Vec<_>>().join(", ")));
         Ok([measure])
     });
+}
+
+/// Segments that the Pods had to send again.
+fn sent_again(beds: &[Bed<'_>]) -> Result<Vec<(Peer, u64)>> {
+    gateways(beds).into_iter().map(|bed| Ok((bed.peer, bed.lab.client("client1")?.ns.retransmissions()?))).collect()
 }
 
 const ANSWER: &str = "TCP request and answer, 64 B each, on an open connection";

@@ -37,6 +37,18 @@ impl Netns {
         let table = self.run(|| fs::read_to_string("/proc/thread-self/net/dev"))?.context("read net/dev")?;
         parse(&table, interface).with_context(|| format!("no interface {interface} in {}", self.name()))
     }
+
+    /// TCP segments that its sockets have sent again since it was made.
+    pub fn retransmissions(&self) -> Result<u64> {
+        let table = self.run(|| fs::read_to_string("/proc/thread-self/net/snmp"))?.context("read net/snmp")?;
+        retransmissions(&table).with_context(|| format!("no RetransSegs in net/snmp: {table}"))
+    }
+}
+
+fn retransmissions(table: &str) -> Option<u64> {
+    let mut lines = table.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next()?.split_whitespace(), lines.next()?.split_whitespace());
+    names.zip(values).find(|(name, _)| *name == "RetransSegs")?.1.parse().ok()
 }
 
 fn parse(table: &str, interface: &str) -> Option<Counters> {
@@ -60,5 +72,12 @@ mod tests {
         let expected = Counters { rx_bytes: 1, rx_packets: 2, tx_bytes: 9, tx_packets: 10 };
         assert_eq!(parse(table, "eth0"), Some(expected));
         assert_eq!(parse(table, "net1"), None);
+    }
+
+    #[test]
+    fn the_value_under_its_name() {
+        let table = "Ip: A B\nIp: 1 2\nTcp: InSegs OutSegs RetransSegs\nTcp: 7 8 9\nUdp: A\nUdp: 1\n";
+        assert_eq!(retransmissions(table), Some(9));
+        assert_eq!(retransmissions("Tcp: InSegs\nTcp: 7\n"), None);
     }
 }
