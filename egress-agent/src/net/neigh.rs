@@ -130,13 +130,16 @@ fn check(wanted: &Neighbour, found: &[Neighbour]) -> Step {
         (State::Fixed, _) => wanted.step(true, "has a fixed link-layer address", None),
         (_, false) => wanted.step(false, "the kernel forgets this gateway when idle", Some(Change::Add)),
         (State::Known, true) => wanted.step(true, "is managed, its link-layer address is known", None),
-        (State::Asked, true) => wanted.step(true, "is managed, its link-layer address is being asked for", None),
-        (State::Failed, true) => Step {
-            required: true,
-            fix: format!("check that {} answers on {}: ip neigh show {}", found.addr, found.interface, found.addr),
-            ..wanted.step(false, "is managed but does not answer", None)
-        },
+        // The kernel begins to ask anew whenever it got no answer: in between, a dead one looks like one that is about to answer.
+        (State::Asked, true) => silent(found, wanted.step(false, "is managed and has not answered yet", None)),
+        (State::Failed, true) => silent(found, wanted.step(false, "is managed but does not answer", None)),
     }
+}
+
+/// Nothing gets out or in by it.
+fn silent(found: &Neighbour, step: Step) -> Step {
+    let fix = format!("check that {} answers on {}: ip neigh show {}", found.addr, found.interface, found.addr);
+    Step { required: true, fix, ..step }
 }
 
 /// Neighbours of both families.

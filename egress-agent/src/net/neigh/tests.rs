@@ -28,16 +28,18 @@ fn missing_and_plain_entries_become_managed() {
 
 #[test]
 fn managed_and_fixed_entries_are_left_alone() {
-    for entry in [found(State::Known, true, PROTOCOL), found(State::Asked, true, 0), found(State::Fixed, false, 4)] {
+    for entry in [found(State::Known, true, PROTOCOL), found(State::Fixed, false, 4)] {
         let step = &steps(&wanted4()[..1], &[entry])[0];
         assert!(step.ok && step.action.is_none(), "{step:?}");
     }
 }
 
 #[test]
-fn a_gateway_that_does_not_answer_is_a_fault() {
-    let step = &steps(&wanted4()[..1], &[found(State::Failed, true, PROTOCOL)])[0];
-    assert!(!step.ok && step.required && step.action.is_none(), "{step:?}");
+fn a_gateway_that_does_not_answer_is_a_fault_also_while_it_is_asked_again() {
+    for state in [State::Failed, State::Asked] {
+        let step = &steps(&wanted4()[..1], &[found(state, true, PROTOCOL)])[0];
+        assert!(!step.ok && step.required && step.action.is_none(), "{step:?}");
+    }
 }
 
 #[test]
