@@ -4,7 +4,7 @@
 //! They come from the egress address and quote the packet as it arrived (RFC 5508 §7.2), so they show nothing inside.
 
 use crate::{
-    abi::family::{Family, V4, V6},
+    abi::family::{Addr6, Family, V4, V6},
     packet::{
         Plain,
         csum::{fold, fold_add},
@@ -145,7 +145,7 @@ impl Answering for V6 {
     const QUOTE: u32 = 1232;
 
     #[inline(always)]
-    fn head(answer: Answer, from: &[u8; 16], to: &[u8; 16], quote: u32, sum: u32) -> Self::Head {
+    fn head(answer: Answer, from: &Addr6, to: &Addr6, quote: u32, sum: u32) -> Self::Head {
         let mut icmp = match answer {
             Answer::Expired => icmp(3, 0, 0),
             Answer::TooBig(mtu) => icmp(2, 0, mtu),
@@ -153,7 +153,7 @@ impl Answering for V6 {
         let len = size_of::<Short>() as u32 + quote;
         let mut total = fold_add(sum, fold_add(len.to_be(), u32::from(proto::ICMPV6).to_be()));
         for addr in [from, to] {
-            for word in addr.as_chunks::<4>().0 {
+            for word in addr.octets.as_chunks::<4>().0 {
                 total = fold_add(total, u32::from_ne_bytes(*word));
             }
         }
@@ -165,7 +165,7 @@ impl Answering for V6 {
 /// The IPv6 header of what the gateway sends, before `len` bytes.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "at most 1240")]
-pub(crate) const fn ip6(next: u8, len: u32, from: &[u8; 16], to: &[u8; 16]) -> Ipv6 {
+pub(crate) const fn ip6(next: u8, len: u32, from: &Addr6, to: &Addr6) -> Ipv6 {
     Ipv6 {
         version: [0x60, 0, 0, 0],
         payload_len: (len as u16).to_be_bytes(),

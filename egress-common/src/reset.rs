@@ -1,7 +1,7 @@
 //! TCP RST that the gateway sends itself, in answer to a segment that belongs to no connection (RFC 9293 §3.10.7.1).
 
 use crate::{
-    abi::family::{Family, V4, V6},
+    abi::family::{Addr6, Family, V4, V6},
     answer::{ip4, ip6},
     packet::{
         Plain,
@@ -89,11 +89,11 @@ impl Resetting for V6 {
     type Reset = Reset<Ipv6>;
 
     #[inline(always)]
-    fn rst(from: &[u8; 16], to: &[u8; 16], segment: &Tcp, len: u32) -> Self::Reset {
+    fn rst(from: &Addr6, to: &Addr6, segment: &Tcp, len: u32) -> Self::Reset {
         let mut tcp = answer(segment, len);
         let mut sum = 0;
         for addr in [from, to] {
-            for word in addr.as_chunks::<4>().0 {
+            for word in addr.octets.as_chunks::<4>().0 {
                 sum = fold_add(sum, u32::from_ne_bytes(*word));
             }
         }

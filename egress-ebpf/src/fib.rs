@@ -7,7 +7,7 @@ use aya_ebpf::{
 use egress_common::{
     abi::{
         config::Config,
-        family::{Address, Family, V4, V6},
+        family::{Addr6, Address, Family, V4, V6},
         hop::{Hop, flags},
     },
     nat::rewrite::End,
@@ -136,7 +136,7 @@ impl Ask for V4 {
 
 impl Ask for V6 {
     #[inline(always)]
-    fn ask(skb: *mut __sk_buff, hop: *mut Hop<[u8; 16]>, src: *mut [u8; 16], oif: u32) -> u32 {
+    fn ask(skb: *mut __sk_buff, hop: *mut Hop<Addr6>, src: *mut Addr6, oif: u32) -> u32 {
         ask6(skb, hop, src, oif)
     }
 }
@@ -151,7 +151,7 @@ extern "C" fn ask4(skb: *mut __sk_buff, hop: *mut Hop<[u8; 4]>, src: *mut [u8; 4
 /// See [`Ask`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn ask6(skb: *mut __sk_buff, hop: *mut Hop<[u8; 16]>, src: *mut [u8; 16], oif: u32) -> u32 {
+extern "C" fn ask6(skb: *mut __sk_buff, hop: *mut Hop<Addr6>, src: *mut Addr6, oif: u32) -> u32 {
     ask::<V6>(skb, hop, src, oif)
 }
 

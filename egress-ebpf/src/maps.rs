@@ -32,7 +32,7 @@ use egress_common::{
 /// Addresses of IPv4.
 pub(crate) type A4 = [u8; 4];
 /// Addresses of IPv6.
-pub(crate) type A6 = [u8; 16];
+pub(crate) use egress_common::abi::family::Addr6 as A6;
 
 const FLOWS: usize = 32768;
 const EXHAUSTED: usize = 4096;

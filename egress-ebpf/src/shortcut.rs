@@ -78,7 +78,7 @@ impl<F: Maps> Place<F> {
         unsafe {
             let it = &raw const (*self.0).target;
             Target {
-                nat_addr: (&raw const (*it).nat_addr).read_volatile(),
+                nat_addr: F::Addr::peek(&raw const (*it).nat_addr),
                 port: (&raw const (*it).port).read_volatile(),
                 seen: (&raw const (*it).seen).read_volatile(),
                 zero: 0,
@@ -131,7 +131,7 @@ impl<F: Maps> Place<F> {
         // SAFETY: aligned fields of the element; volatile, because other CPUs change them.
         unsafe {
             let it = &raw const (*self.0).target;
-            nat_addr.lanes() == (&raw const (*it).nat_addr).read_volatile().lanes()
+            nat_addr.lanes() == F::Addr::peek(&raw const (*it).nat_addr).lanes()
                 && word.port == (&raw const (*it).port).read_volatile()
                 && word.seen == (&raw const (*it).seen).read_volatile()
         }

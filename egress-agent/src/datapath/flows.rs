@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     hash::Hash,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
 };
 
 use anyhow::{Context, Result};
 use aya::Pod;
 use egress_common::{
     abi::{
-        family::{Family, V4, V6},
+        family::{Addr6, Family, V4, V6},
         flow::{FlowKey, FlowValue, OUT},
         shortcut::Shortcut,
     },
@@ -93,8 +93,8 @@ impl Readable for V6 {
     const MAP: &'static str = "FLOWS6";
     const SHORTCUTS: &'static str = "SHORTCUTS6";
 
-    fn ip(addr: [u8; 16]) -> IpAddr {
-        Ipv6Addr::from(addr).into()
+    fn ip(addr: Addr6) -> IpAddr {
+        addr.into()
     }
 }
 

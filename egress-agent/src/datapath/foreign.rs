@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use egress_common::{
     abi::{
         config::Timeouts,
-        family::{V4, V6},
+        family::{Addr6, V4, V6},
         flow::{FlowKey, OUT, seen},
         order::{Carried, Wide},
     },
@@ -44,7 +44,7 @@ pub fn carried(
                 flows.v4.push(flow(it, [src.octets(), dst.octets(), egress.octets()], now, timeouts));
             }
             (IpAddr::V6(src), IpAddr::V6(dst), IpAddr::V6(egress)) => {
-                flows.v6.push(flow(it, [src.octets(), dst.octets(), egress.octets()], now, timeouts));
+                flows.v6.push(flow(it, [src, dst, egress].map(Addr6::from), now, timeouts));
             }
             _ => others += 1,
         }

@@ -3,7 +3,10 @@
 use std::{fs::File, io::Read, net::IpAddr};
 
 use anyhow::{Context, Result, bail};
-use egress_common::abi::config::{Config, MAX_EGRESS, Timeouts, flags, forward};
+use egress_common::abi::{
+    config::{Config, MAX_EGRESS, Timeouts, flags, forward},
+    family::{Addr6, Address as _},
+};
 
 use super::{old::Kept, pins::Pins, tables::Tables};
 use crate::spec::{
@@ -132,10 +135,10 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
         egress6_len: 0,
         internal_gateway4: desired.internal.gateway4.map_or([0; 4], |a| a.octets()),
         external_gateway4: desired.external.gateway4.map_or([0; 4], |a| a.octets()),
-        internal_gateway6: desired.internal.gateway6.map_or([0; 16], |a| a.octets()),
-        external_gateway6: desired.external.gateway6.map_or([0; 16], |a| a.octets()),
+        internal_gateway6: desired.internal.gateway6.map_or(Addr6::ZERO, Addr6::from),
+        external_gateway6: desired.external.gateway6.map_or(Addr6::ZERO, Addr6::from),
         egress4: [[0; 4]; MAX_EGRESS],
-        egress6: [[0; 16]; MAX_EGRESS],
+        egress6: [Addr6::ZERO; MAX_EGRESS],
         ..Config::EMPTY
     };
     if profile.port_selection == PortSelection::Preserve {
@@ -160,7 +163,7 @@ pub fn build(desired: &Desired, observed: &Observed, ground: &Ground) -> Result<
                 config.egress4_len += 1;
             }
             IpAddr::V6(addr) => {
-                *config.egress6.get_mut(config.egress6_len as usize).with_context(full)? = addr.octets();
+                *config.egress6.get_mut(config.egress6_len as usize).with_context(full)? = (*addr).into();
                 config.egress6_len += 1;
             }
         }

@@ -3,6 +3,8 @@
 //! `CONFIG` has two slots and `ACTIVE` names the one in use: the agent writes the other one whole, then flips, so that no
 //! packet sees half a change.
 
+use super::family::{Addr6, Address};
+
 /// Most egress addresses of one family that a gateway has.
 pub const MAX_EGRESS: usize = 32;
 
@@ -135,13 +137,13 @@ pub struct Config {
     /// Next hop towards the external network where the routes have none.
     pub external_gateway4: [u8; 4],
     /// As `internal_gateway4`.
-    pub internal_gateway6: [u8; 16],
+    pub internal_gateway6: Addr6,
     /// As `external_gateway4`.
-    pub external_gateway6: [u8; 16],
+    pub external_gateway6: Addr6,
     /// IPv4 egress addresses.
     pub egress4: [[u8; 4]; MAX_EGRESS],
     /// IPv6 egress addresses.
-    pub egress6: [[u8; 16]; MAX_EGRESS],
+    pub egress6: [Addr6; MAX_EGRESS],
     /// MAC of the internal interface; XDP does not see whom the kernel takes a frame to be for.
     pub internal_mac: Mac,
     /// MAC of the external interface.
@@ -187,10 +189,10 @@ impl Config {
         egress6_len: 0,
         internal_gateway4: [0; 4],
         external_gateway4: [0; 4],
-        internal_gateway6: [0; 16],
-        external_gateway6: [0; 16],
+        internal_gateway6: Addr6::ZERO,
+        external_gateway6: Addr6::ZERO,
         egress4: [[0; 4]; MAX_EGRESS],
-        egress6: [[0; 16]; MAX_EGRESS],
+        egress6: [Addr6::ZERO; MAX_EGRESS],
         internal_mac: Mac([0; 8]),
         external_mac: Mac([0; 8]),
     };

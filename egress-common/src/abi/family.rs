@@ -1,13 +1,27 @@
 //! IPv4 and IPv6 as types: maps and code are separate per family, so that IPv4 never pays for 16-byte addresses.
 
-use core::fmt::Debug;
+use core::{
+    fmt::Debug,
+    hash::{Hash, Hasher},
+    net::{IpAddr, Ipv6Addr},
+};
 
 use crate::packet::Plain;
 
 /// An address of either family, as the bytes on the wire.
 pub trait Address: Plain + Eq {
+    /// What it is written into packets as.
+    type Words: Plain;
     /// All zero.
     const ZERO: Self;
+    /// The address in words.
+    fn words(&self) -> Self::Words;
+    /// Reads a field that other CPUs may change.
+    ///
+    /// # Safety
+    ///
+    /// The pointer is valid for reads, and aligned to 8 bytes for IPv6, to 4 for IPv4.
+    unsafe fn peek(field: *const Self) -> Self;
     /// The address as two words for hashing (native byte order; only equality and mixing matter).
     fn lanes(&self) -> (u64, u64);
     /// Ones-complement difference that turns a sum over `self` into a sum over `to` (RFC 1624), for the kernel's
@@ -17,6 +31,70 @@ pub trait Address: Plain + Eq {
     fn is_special(&self) -> bool;
     /// Link-local unicast: never leaves its link (RFC 3927 §2.7, RFC 4291 §2.5.6).
     fn is_link_local(&self) -> bool;
+}
+
+/// An IPv6 address, as the bytes on the wire. Aligned, so that it is copied in words: a bare array goes byte by byte in BPF.
+#[repr(C, align(4))]
+#[derive(Clone, Copy, Debug, Eq)]
+pub struct Addr6 {
+    /// In network order.
+    pub octets: [u8; 16],
+}
+
+impl PartialEq for Addr6 {
+    #[inline(always)]
+    fn eq(&self, other: &Self) -> bool {
+        // Without a jump: the verifier would follow both ways.
+        let (own, other) = (self.lanes(), other.lanes());
+        (own.0 ^ other.0) | (own.1 ^ other.1) == 0
+    }
+}
+
+impl Addr6 {
+    /// That of these bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(octets: [u8; 16]) -> Self {
+        Self { octets }
+    }
+
+    /// That of these [`Address::lanes`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn of((first, last): (u64, u64)) -> Self {
+        // SAFETY: any bytes are an address.
+        Self::new(unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>([first, last]) })
+    }
+}
+
+impl Hash for Addr6 {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.octets.hash(state);
+    }
+}
+
+/// Two words as they stand beside each other.
+#[inline(always)]
+const fn wide(first: u32, last: u32) -> u64 {
+    if cfg!(target_endian = "little") { first as u64 | (last as u64) << 32 } else { (first as u64) << 32 | last as u64 }
+}
+
+impl AsRef<[u8]> for Addr6 {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+impl From<Ipv6Addr> for Addr6 {
+    fn from(addr: Ipv6Addr) -> Self {
+        Self::new(addr.octets())
+    }
+}
+
+impl From<Addr6> for IpAddr {
+    fn from(Addr6 { octets }: Addr6) -> Self {
+        octets.into()
+    }
 }
 
 /// What differs between the families.
@@ -59,7 +137,7 @@ impl Family for V4 {
 }
 
 impl Family for V6 {
-    type Addr = [u8; 16];
+    type Addr = Addr6;
     type Pad = [u32; 1];
     const AF: u8 = 10;
     const V6: bool = true;
@@ -70,7 +148,19 @@ impl Family for V6 {
 }
 
 impl Address for [u8; 4] {
+    type Words = u32;
     const ZERO: Self = [0; 4];
+
+    #[inline(always)]
+    fn words(&self) -> u32 {
+        u32::from_ne_bytes(*self)
+    }
+
+    #[inline(always)]
+    unsafe fn peek(field: *const Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { field.cast::<u32>().read_volatile() }.to_ne_bytes()
+    }
 
     #[inline(always)]
     fn lanes(&self) -> (u64, u64) {
@@ -93,15 +183,29 @@ impl Address for [u8; 4] {
     }
 }
 
-impl Address for [u8; 16] {
-    const ZERO: Self = [0; 16];
+impl Address for Addr6 {
+    type Words = [u64; 2];
+    const ZERO: Self = Self::new([0; 16]);
 
-    /// One wide load: put together byte by byte, the compiler takes it apart again and fills the program's stack.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "two halves")]
+    fn words(&self) -> [u64; 2] {
+        let (first, last) = self.lanes();
+        [first, last]
+    }
+
+    #[inline(always)]
+    unsafe fn peek(field: *const Self) -> Self {
+        let words = field.cast::<u64>();
+        // SAFETY: the caller's promise.
+        Self::of(unsafe { (words.read_volatile(), words.add(1).read_volatile()) })
+    }
+
+    /// Four loads: as bytes, which need no alignment, they would be sixteen.
+    #[inline(always)]
     fn lanes(&self) -> (u64, u64) {
-        let whole = u128::from_ne_bytes(*self);
-        (whole as u64, (whole >> 64) as u64)
+        // SAFETY: the type is as large and aligned likewise.
+        let [a, b, c, d] = unsafe { *core::ptr::from_ref(self).cast::<[u32; 4]>() };
+        (wide(a, b), wide(c, d))
     }
 
     #[inline(always)]
@@ -117,11 +221,31 @@ impl Address for [u8; 16] {
     #[inline(always)]
     fn is_special(&self) -> bool {
         let (high, low) = self.lanes();
-        self[0] == 0xff || (high == 0 && (low == 0 || low == 1u64.to_be()))
+        self.octets[0] == 0xff || (high == 0 && (low == 0 || low == 1u64.to_be()))
     }
 
     #[inline(always)]
     fn is_link_local(&self) -> bool {
-        self[0] == 0xfe && self[1] & 0xc0 == 0x80
+        self.octets[0] == 0xfe && self.octets[1] & 0xc0 == 0x80
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stand_as_the_bytes_do() {
+        let addr = Addr6::new(core::array::from_fn(|at| at as u8));
+        assert_eq!(addr.words().map(u64::to_ne_bytes).concat(), addr.octets);
+        assert_eq!(Addr6::of(addr.lanes()), addr);
+        let aligned = addr.words();
+        // SAFETY: as large, aligned to 8 bytes.
+        assert_eq!(unsafe { Addr6::peek(aligned.as_ptr().cast()) }, addr);
+        for at in 0..16 {
+            let mut other = addr;
+            other.octets[at] ^= 0x80;
+            assert_ne!(other, addr, "{at}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use core::{marker::PhantomData, mem::MaybeUninit, ops::Deref};
 
-use super::family::{Address, Family, V4, V6};
+use super::family::{Addr6, Address, Family, V4, V6};
 
 /// Direction of a key: inside tuple, as a Pod sends it.
 pub const OUT: u8 = 0;
@@ -218,7 +218,7 @@ impl<A: Address> FlowKey<A> {
 /// IPv4 flow key.
 pub type FlowKey4 = FlowKey<[u8; 4]>;
 /// IPv6 flow key.
-pub type FlowKey6 = FlowKey<[u8; 16]>;
+pub type FlowKey6 = FlowKey<Addr6>;
 
 const _: () = {
     assert!(size_of::<FlowKey4>() == 16);

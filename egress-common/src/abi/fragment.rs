@@ -87,7 +87,7 @@ pub struct Held {
 
 const _: () = {
     assert!(size_of::<DatagramKey<[u8; 4]>>() == 16);
-    assert!(size_of::<DatagramKey<[u8; 16]>>() == 40);
+    assert!(size_of::<DatagramKey<super::family::Addr6>>() == 40);
     assert!(size_of::<Datagram>() == 24);
     assert!(size_of::<Held>() == 8 + HELD_BYTES);
 };

@@ -76,9 +76,12 @@ impl<A: Address> Hop<A> {
 const _: () = {
     // The programs copy both MACs as three words.
     assert!(core::mem::offset_of!(Hop<[u8; 4]>, dmac) == 36 && core::mem::offset_of!(Hop<[u8; 4]>, smac) == 42);
-    assert!(core::mem::offset_of!(Hop<[u8; 16]>, dmac) == 60 && core::mem::offset_of!(Hop<[u8; 16]>, smac) == 66);
+    assert!(
+        core::mem::offset_of!(Hop<super::family::Addr6>, dmac) == 60
+            && core::mem::offset_of!(Hop<super::family::Addr6>, smac) == 66
+    );
     assert!(size_of::<Hop<[u8; 4]>>() == 48);
-    assert!(size_of::<Hop<[u8; 16]>>() == 72);
+    assert!(size_of::<Hop<super::family::Addr6>>() == 72);
 };
 
 #[cfg(test)]

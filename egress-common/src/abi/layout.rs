@@ -4,7 +4,7 @@
 use super::{
     config::Config,
     event::Event,
-    family::{V4, V6},
+    family::{Addr6, V4, V6},
     flow::{FlowKey4, FlowKey6, FlowValue},
     fragment::{Datagram, DatagramKey, Held},
     hop::Hop,
@@ -35,7 +35,7 @@ pub const fn hash() -> u64 {
         core::mem::offset_of!(Config, timeouts),
         core::mem::offset_of!(Config, egress4),
         size_of::<Hop<[u8; 4]>>(),
-        size_of::<Hop<[u8; 16]>>(),
+        size_of::<Hop<Addr6>>(),
         super::hop::HOPS as usize,
         super::policy::MAX_PREFIXES,
         super::policy::MAX_PODS,

@@ -5,7 +5,7 @@ use aya::Pod;
 use super::{
     config::Config,
     event::Event,
-    family::{V4, V6},
+    family::{Addr6, V4, V6},
     flow::{FlowKey, FlowValue},
     shortcut::Shortcut,
     usage::{Cell, Pace},
@@ -15,7 +15,7 @@ use crate::verdict::{Counters, Drops};
 // SAFETY: repr(C), only integers and arrays of integers, sizes asserted to leave no padding.
 unsafe impl Pod for FlowKey<[u8; 4]> {}
 // SAFETY: as above.
-unsafe impl Pod for FlowKey<[u8; 16]> {}
+unsafe impl Pod for FlowKey<Addr6> {}
 // SAFETY: as above.
 unsafe impl Pod for FlowValue<V4> {}
 // SAFETY: as above.

@@ -155,7 +155,10 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::abi::flow::{IN, OUT};
+    use crate::abi::{
+        family::Addr6,
+        flow::{IN, OUT},
+    };
 
     const NEW: Seal = Seal(0);
 
@@ -212,7 +215,15 @@ mod tests {
         let six = |n: u16| {
             let mut saddr = [0xfd; 16];
             saddr[14..].copy_from_slice(&n.to_be_bytes());
-            FlowKey { saddr, daddr: [0x20; 16], sport: 5000, dport: 53, proto: 17, dir: OUT, zone: 0 }
+            FlowKey {
+                saddr: Addr6::new(saddr),
+                daddr: Addr6::new([0x20; 16]),
+                sport: 5000,
+                dport: 53,
+                proto: 17,
+                dir: OUT,
+                zone: 0,
+            }
         };
         for keys in [0, 1024, 40_000] {
             let all = keys..keys + 1000;

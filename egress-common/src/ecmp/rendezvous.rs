@@ -18,6 +18,7 @@ pub fn choose<A: Address>(
 ) -> Option<u32> {
     let (high, low) = src.lanes();
     let seed = mix(high ^ mix(low));
+    let not = u64::from(not.unwrap_or(u32::MAX));
     // Rank and index as one number: one value goes through the loop.
     let mut best = 0;
     for (i, addr) in pool.iter().enumerate() {
@@ -27,7 +28,7 @@ pub fn choose<A: Address>(
         }
         let (high, low) = addr.lanes();
         let rank = mix(seed ^ mix(high ^ mix(low).rotate_left(1))) & !INDEX | u64::from(i + 1);
-        if rank > best && not != Some(i) {
+        if rank > best && blur(not) != u64::from(i) {
             best = rank;
         }
         best = blur(best);

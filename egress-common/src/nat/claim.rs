@@ -11,7 +11,7 @@ use super::{
 use crate::{
     abi::{
         config::{Config, MAX_EGRESS, flags},
-        family::{Family, V4, V6},
+        family::{Addr6, Family, V4, V6},
         flow::{FlowKey, Word, state},
     },
     conntrack::removal::belongs,
@@ -46,12 +46,12 @@ impl Pool for V4 {
 
 impl Pool for V6 {
     #[inline(always)]
-    fn egress(config: &Config) -> (&[[u8; 16]; MAX_EGRESS], u32) {
+    fn egress(config: &Config) -> (&[Addr6; MAX_EGRESS], u32) {
         (&config.egress6, config.egress6_len)
     }
 
     #[inline(always)]
-    fn gateways(config: &Config) -> (&[u8; 16], &[u8; 16]) {
+    fn gateways(config: &Config) -> (&Addr6, &Addr6) {
         (&config.internal_gateway6, &config.external_gateway6)
     }
 }

@@ -55,7 +55,7 @@ pub fn translate<F: Family, P: Packet>(
         End::Destination => F::DST,
     };
     packet.write(port, to.1.to_be())?;
-    packet.write(ETHERNET + addr, to.0)?;
+    packet.write(ETHERNET + addr, to.0.words())?;
     lower_ttl::<F, P>(packet, ttl)?;
     if !F::V6 {
         packet.sum_ip(ETHERNET + 10, u32::from(sums.header))?;

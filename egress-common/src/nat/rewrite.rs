@@ -100,7 +100,7 @@ pub(super) fn address<F: Family, P: Packet>(
         End::Destination => ETHERNET + F::DST,
     };
     let addr_diff = old.csum_diff(new);
-    packet.write(at, *new)?;
+    packet.write(at, new.words())?;
     let ttl_diff = match ttl {
         Some(ttl) => lower_ttl::<F, P>(packet, ttl)?,
         None => 0,

@@ -3,6 +3,7 @@
 use network_types::{eth::EtherType, ip::IpProto};
 
 use super::Plain;
+use crate::abi::family::Addr6;
 
 /// Length of an Ethernet header without tags.
 pub const ETHERNET: u32 = 14;
@@ -96,9 +97,9 @@ pub struct Ipv6 {
     /// Hop limit.
     pub hop_limit: u8,
     /// Source.
-    pub src: [u8; 16],
+    pub src: Addr6,
     /// Destination.
-    pub dst: [u8; 16],
+    pub dst: Addr6,
 }
 
 /// TCP header without options (RFC 9293 §3.1).

@@ -32,6 +32,10 @@ unsafe impl Plain for u32 {}
 unsafe impl Plain for u64 {}
 // SAFETY: an array of bytes.
 unsafe impl<const N: usize> Plain for [u8; N] {}
+// SAFETY: an array of words.
+unsafe impl<const N: usize> Plain for [u64; N] {}
+// SAFETY: an array of bytes.
+unsafe impl Plain for crate::abi::family::Addr6 {}
 
 /// The packet could not be read or changed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

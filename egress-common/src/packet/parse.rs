@@ -5,12 +5,12 @@
 
 use super::{
     Failed, Packet,
-    header::{ETHERNET, Ipv4, Ipv6, proto},
+    header::{ETHERNET, Ipv4, proto},
     transport::transport,
 };
 use crate::{
     abi::{
-        family::{Family, V4, V6},
+        family::{Addr6, Family, V4, V6},
         flow::{FlowKey, seen},
     },
     verdict::Drop,
@@ -212,21 +212,22 @@ pub(super) fn header4<P: Packet>(packet: &P) -> Result<(Parsed<V4>, Way), Drop> 
 /// Likewise an IPv6 header; `proto` is the next header's number, whatever that is.
 #[inline(always)]
 pub(super) fn header6<P: Packet>(packet: &P) -> Result<Parsed<V6>, Drop> {
-    let ip: Ipv6 = packet.read(ETHERNET).map_err(malformed)?;
-    if ip.version[0] >> 4 != 6 {
+    let ip: [u64; 5] = packet.read(ETHERNET).map_err(malformed)?;
+    let head = ip[0].to_ne_bytes();
+    if head[0] >> 4 != 6 {
         return Err(Drop::Malformed);
     }
     let mut parsed = Parsed {
-        src: ip.src,
-        dst: ip.dst,
+        src: Addr6::of((ip[1], ip[2])),
+        dst: Addr6::of((ip[3], ip[4])),
         kind: Kind::Deep,
-        proto: ip.next,
+        proto: head[6],
         sport: 0,
         dport: 0,
         seen: seen::ACK,
-        ttl: ip.hop_limit,
+        ttl: head[7],
         may_fragment: false,
-        len: u32::from(u16::from_be_bytes(ip.payload_len)) + V6::HEADER,
+        len: u32::from(u16::from_be_bytes([head[4], head[5]])) + V6::HEADER,
         wire_len: 0,
         l4: l4_at::<V6>(),
         piece: Piece::default(),

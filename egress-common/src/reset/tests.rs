@@ -129,7 +129,7 @@ fn both_zeros() {
             let segment = Segment { ports: (u16::MAX, u16::MAX), ..Segment::new(numbers, ACK, b"") };
             let ip = Ip::<V4>::new([byte; 4], [byte; 4], proto::TCP);
             answered::<V4>(ip.sealed(segment.bytes(), Some(16)));
-            let ip = Ip::<V6>::new([byte; 16], [byte; 16], proto::TCP);
+            let ip = Ip::<V6>::new(V6::addr([byte; 16]), V6::addr([byte; 16]), proto::TCP);
             answered::<V6>(ip.sealed(segment.bytes(), Some(16)));
         }
     }

@@ -3,7 +3,7 @@
 use std::{fmt::Debug, vec, vec::Vec};
 
 use crate::{
-    abi::family::{Family, V4, V6},
+    abi::family::{Addr6, Family, V4, V6},
     packet::header::proto,
 };
 
@@ -102,20 +102,20 @@ impl Build for V4 {
 }
 
 impl Build for V6 {
-    fn addr(bytes: [u8; 16]) -> [u8; 16] {
-        bytes
+    fn addr(bytes: [u8; 16]) -> Addr6 {
+        Addr6::new(bytes)
     }
 
-    fn wire(addr: &[u8; 16]) -> Vec<u8> {
-        addr.to_vec()
+    fn wire(addr: &Addr6) -> Vec<u8> {
+        addr.octets.to_vec()
     }
 
     fn header(ip: &Ip<Self>, len: usize) -> Vec<u8> {
         let mut header = vec![0x60, 0, 0xab, 0xcd];
         header.extend(((ip.extra.len() + len) as u16).to_be_bytes());
         header.extend([ip.proto, ip.ttl]);
-        header.extend(ip.src);
-        header.extend(ip.dst);
+        header.extend(ip.src.octets);
+        header.extend(ip.dst.octets);
         header.extend(&ip.extra);
         [ethernet(0x86dd), header].concat()
     }

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use egress_common::{
-    abi::family::{Family, V4, V6},
+    abi::family::{Addr6, Family, V4, V6},
     packet::header::proto,
 };
 
@@ -110,8 +110,8 @@ impl Build for V4 {
 impl Build for V6 {
     const TYPE: [u8; 2] = [0x86, 0xdd];
 
-    fn addr(bytes: [u8; 16]) -> [u8; 16] {
-        bytes
+    fn addr(bytes: [u8; 16]) -> Addr6 {
+        Addr6::new(bytes)
     }
 
     fn header_len(ip: &Ip) -> usize {

@@ -182,7 +182,7 @@ fn of_itself(bed: &Bed<'_>, family: Family, way: Way) -> Result<Vec<u8>> {
     let (pod, server) = (bed.lab.client("client1")?.addr(family), bed.lab.server.addr(family));
     match (pod, server) {
         (IpAddr::V4(pod), IpAddr::V4(server)) => onto_itself::<V4>(bed.lab, pod.octets(), server.octets())?,
-        (IpAddr::V6(pod), IpAddr::V6(server)) => onto_itself::<V6>(bed.lab, pod.octets(), server.octets())?,
+        (IpAddr::V6(pod), IpAddr::V6(server)) => onto_itself::<V6>(bed.lab, pod.into(), server.into())?,
         _ => {}
     }
     let ends = [(pod, SAME), (server, SAME)];

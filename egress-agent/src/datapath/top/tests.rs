@@ -1,5 +1,5 @@
 use egress_common::abi::{
-    family::{V4, V6},
+    family::{Addr6, V4, V6},
     flow::{IN, Word, state},
 };
 
@@ -37,8 +37,16 @@ fn the_largest_come_first_and_all_are_counted() {
     let reply = flow(251, 443, 6, IN, state::REPLY);
     tally.add(&reply.0, &reply.1);
     let mut six = Tally::<V6>::default();
-    let key = FlowKey { saddr: [1; 16], daddr: [2; 16], sport: 1, dport: 443, proto: 6, dir: OUT, zone: 0 };
-    (0..450).for_each(|_| six.add(&key, &FlowValue::new([3; 16], Word::default(), 0)));
+    let key = FlowKey {
+        saddr: Addr6::new([1; 16]),
+        daddr: Addr6::new([2; 16]),
+        sport: 1,
+        dport: 443,
+        proto: 6,
+        dir: OUT,
+        zone: 0,
+    };
+    (0..450).for_each(|_| six.add(&key, &FlowValue::new(Addr6::new([3; 16]), Word::default(), 0)));
 
     let mut top = Top::default();
     tally.rank(&config(), 2, &mut top);

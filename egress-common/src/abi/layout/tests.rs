@@ -39,11 +39,11 @@ fn keys() {
 /// A key in words is the key.
 #[test]
 fn wide_keys() {
-    use crate::abi::flow::WideKey;
+    use crate::abi::{family::Addr6, flow::WideKey};
     let v4 =
         FlowKey { saddr: [1, 2, 3, 4], daddr: [5, 6, 7, 8], sport: 0x1234, dport: 443, proto: 6, dir: 1, zone: 0x0908 };
     assert_eq!(*WideKey::new(&v4), v4);
-    let [saddr, daddr] = [0, 16].map(|from| core::array::from_fn::<u8, 16, _>(|at| from + at as u8));
+    let [saddr, daddr] = [0, 16].map(|from| Addr6::new(core::array::from_fn(|at| from + at as u8)));
     let v6 = FlowKey { saddr, daddr, sport: 0x1234, dport: 443, proto: 17, dir: 0, zone: 0x0908 };
     assert_eq!(*WideKey::new(&v6), v6);
 }

@@ -210,8 +210,11 @@ fn busy() {
 fn other_family_and_protocol() {
     let mut config = Config { icmp_max: 5, ..config(&[11]) };
     assert_eq!(V6::egress(&config).1, 0);
-    (config.egress6_len, config.egress6[0], config.external_gateway6) = (1, [7; 16], [8; 16]);
-    assert_eq!((V6::egress(&config).0[0], V6::gateways(&config)), ([7; 16], (&[0; 16], &[8; 16])));
+    (config.egress6_len, config.egress6[0], config.external_gateway6) = (1, Addr6::new([7; 16]), Addr6::new([8; 16]));
+    assert_eq!(
+        (V6::egress(&config).0[0], V6::gateways(&config)),
+        (Addr6::new([7; 16]), (&Addr6::new([0; 16]), &Addr6::new([8; 16])))
+    );
     let mut table = Table::new(64);
     for id in 0..6 {
         let key = Key { sport: id, dport: 0, proto: 1, ..client(9, 0) };

@@ -44,8 +44,8 @@ fn echo_request6() {
          80 00 11 22 04 d2 00 01 61 62 63 64 65 66 67 68",
     );
     let packet = V6::parse(&Frame::new(&mut frame)).unwrap();
-    assert_eq!(packet.src[..2], [0xfd, 0]);
-    assert_eq!(packet.dst[..4], [0x20, 1, 0xd, 0xb8]);
+    assert_eq!(packet.src.octets[..2], [0xfd, 0]);
+    assert_eq!(packet.dst.octets[..4], [0x20, 1, 0xd, 0xb8]);
     assert_eq!((packet.sport, packet.dport, packet.proto), (1234, 0, 58));
     assert_eq!((packet.kind, packet.seen, packet.ttl), (Kind::Query, seen::ACK, 63));
     assert_eq!((packet.len, packet.wire_len, packet.may_fragment), (56, 56, false));
