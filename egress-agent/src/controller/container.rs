@@ -109,6 +109,8 @@ fn resources(given: Option<&Resources>, profile: &Profile) -> Value {
         requests: [("cpu".to_owned(), text("100m"))].into(),
         ..Resources::default()
     });
+    // A field that nobody knows would make the API server refuse the whole Deployment.
+    resources.other.clear();
     if !resources.limits.contains_key("memory") {
         let need = size::memory_for(profile.max_flows.unwrap_or(size::DEFAULT_FLOWS));
         let asked = resources.requests.get("memory").and_then(bytes).unwrap_or(0);

@@ -39,6 +39,19 @@ fn images_are_pulled_as_asked() {
     }
 }
 
+/// The API server refuses a Deployment with a field that it does not know.
+#[test]
+fn unknown_fields_of_resources_are_left_out() {
+    let gateway = gateway(|gateway| {
+        gateway["spec"]["resources"] = json!({"limts": {"cpu": "1"}, "requests": {"cpu": "10m"}});
+    });
+    let (list, warnings) = render(&objects(&[&text("base.yaml"), &gateway.to_string()]), &Settings::default()).unwrap();
+    let resources = &list["items"][1]["spec"]["template"]["spec"]["containers"][0]["resources"];
+    assert_eq!(*resources, json!({"limits": {"memory": resources["limits"]["memory"]}, "requests": {"cpu": "10m"}}));
+    let told = |it: &Problem| it.field.as_deref() == Some("spec.resources.limts");
+    assert_eq!(warnings.iter().filter(|it| told(it)).count(), 1, "{warnings:?}");
+}
+
 /// A Deployment that was rendered and applied is the one that the controller wants, but for its owner.
 #[test]
 fn what_is_rendered_is_what_the_controller_applies() {
