@@ -83,14 +83,22 @@ impl Writer {
         }
     }
 
+    /// Merges a patch into an object: a key that is null in it is removed, whoever set it. That the object is gone is right.
+    pub async fn merge<K>(&self, namespace: &str, name: &str, patch: &Value) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
+        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            done => done.map_err(plain).with_context(|| format!("patch {} {namespace}/{name}", K::kind(&()))).map(drop),
+        }
+    }
+
     /// Sets an annotation of a Pod; that the Pod is gone is right.
     pub async fn annotate(&self, namespace: &str, pod: &str, annotation: &str, value: &str) -> Result<()> {
-        let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let patch = json!({"metadata": {"annotations": {annotation: value}}});
-        match api.patch(pod, &PatchParams::default(), &Patch::Merge(&patch)).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            done => done.map_err(plain).with_context(|| format!("annotate Pod {namespace}/{pod}")).map(drop),
-        }
+        self.merge::<Pod>(namespace, pod, &patch).await
     }
 
     /// Writes the status of a gateway.

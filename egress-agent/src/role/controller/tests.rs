@@ -1,8 +1,10 @@
 //! How the controller behaves while the API server does not, and in which mode.
 
+mod server;
+
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -10,7 +12,11 @@ use tokio::net::TcpListener;
 use super::{Mode, health::Health, mode::decide, work::Work};
 use crate::{
     controller::Settings,
-    k8s::{api::VpcEgressGateway, watch::Watched as _, write::Writer},
+    k8s::{
+        api::{NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway},
+        watch::Watched as _,
+        write::Writer,
+    },
 };
 
 /// A controller whose API server takes every connection and answers nothing.
@@ -40,6 +46,42 @@ async fn an_api_server_that_does_not_answer_is_not_waited_for() {
     let failure =
         work.state.with_input("default/a", &Settings::default(), "t", |input| input.failure.map(str::to_owned));
     assert_eq!(failure.flatten().unwrap(), "the API server took longer than 30 s");
+}
+
+/// An edit of a policy must not wait for a Deployment that the API server refuses.
+#[tokio::test]
+async fn a_refused_deployment_keeps_nothing_else_from_being_written() {
+    let (mut work, server) = work(Mode::Managed).await;
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/kube-ovn/base.yaml");
+    for value in crate::spec::manifest::values(&std::fs::read_to_string(base).unwrap()).unwrap() {
+        match value["kind"].as_str().unwrap() {
+            "Vpc" => serde_json::from_value::<Vpc>(value).unwrap().put(&mut work.state),
+            "Subnet" => serde_json::from_value::<Subnet>(value).unwrap().put(&mut work.state),
+            "NetworkAttachmentDefinition" => {
+                serde_json::from_value::<NetworkAttachmentDefinition>(value).unwrap().put(&mut work.state);
+            }
+            _ => {}
+        }
+    }
+    let mut gateway = work.state.gateway("default/a").unwrap().clone();
+    gateway.spec.external_subnet = "macvlan".to_owned();
+    gateway.put(&mut work.state);
+    let labels = json!({"app": "vpc-egress-gateway", "ovn.kubernetes.io/vpc-egress-gateway": "a"});
+    for name in ["p1", "p2"] {
+        let pod = json!({"metadata": {"namespace": "default", "name": name, "labels": labels}});
+        serde_json::from_value::<Pod>(pod).unwrap().put(&mut work.state);
+    }
+    let asked = server::refusing(server, &["/deployments/", "/pods/p1"]);
+    tokio::time::timeout(Duration::from_secs(20), work.reconcile()).await.expect("it waits for ever");
+    let asked: Vec<String> = asked.lock().unwrap().iter().filter(|line| line.starts_with("PATCH")).cloned().collect();
+    let of = ["/configmaps/a-egress", "/pods/p1", "/pods/p2", "/deployments/a", "/vpc-egress-gateways/a/status"];
+    assert_eq!(asked.len(), of.len(), "{asked:?}");
+    assert!(asked.iter().zip(of).all(|(asked, of)| asked.contains(of)), "{asked:?}");
+    let failure =
+        work.state.with_input("default/a", &Settings::default(), "t", |input| input.failure.map(str::to_owned));
+    let want = "patch Pod default/p1: no such thing; Deployment default/a: no such thing";
+    assert_eq!(failure.flatten().unwrap(), want);
+    assert!(work.due().is_some(), "it is tried again");
 }
 
 /// Where everything is right already nothing is written that could say so.

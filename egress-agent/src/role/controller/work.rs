@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Error, Result, anyhow};
 use futures_util::{StreamExt as _, stream};
 use k8s_openapi::{
     api::{apps::v1::Deployment, core::v1::ConfigMap},
@@ -31,6 +31,7 @@ const SOME: usize = 64;
 /// How long everything that is written for one gateway may take: the API server answers or it is tried again.
 pub(super) const WRITE: Duration = Duration::from_secs(30);
 const CONFIG_MAP: &str = "ConfigMap";
+const DEPLOYMENT: &str = "Deployment";
 /// Waits after a write that failed, the first and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(20));
 
@@ -54,6 +55,34 @@ struct Planned {
     gateway: VpcEgressGateway,
     plan: Plan,
     live: Live,
+}
+
+/// What came of a plan.
+#[derive(Default)]
+struct Written {
+    /// Kinds that were applied.
+    applied: Vec<&'static str>,
+    /// Why objects could not be written.
+    failed: Vec<Error>,
+    /// Why the status could not.
+    status: Option<Error>,
+}
+
+impl Written {
+    /// Notes what applying came to; whether it was done.
+    fn note(&mut self, kind: &'static str, result: Result<()>) -> bool {
+        match result {
+            Ok(()) => self.applied.push(kind),
+            Err(error) => self.failed.push(error),
+        }
+        self.applied.contains(&kind)
+    }
+
+    /// Why objects could not be written, in one line.
+    fn failure(&self) -> Option<String> {
+        let told: Vec<String> = self.failed.iter().map(|error| format!("{error:#}")).collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
 }
 
 /// UIDs of the objects that a gateway has.
@@ -102,28 +131,26 @@ impl Work {
     async fn round(&mut self) {
         let (writer, health) = (&self.writer.clone(), &Arc::clone(&self.health));
         let writes = self.planned().await.into_iter().map(|one| async move {
-            let result = if one.plan == Plan::default() {
+            let written = if one.plan == Plan::default() {
                 // It is as it shall be, whoever has seen to that.
-                (Ok(()), Ok(()))
+                Written::default()
             } else {
                 let late = || anyhow!("the API server took longer than {} s", WRITE.as_secs());
-                timeout(WRITE, write(writer, &one)).await.unwrap_or_else(|_| (Err(late()), Ok(())))
+                let late = |_| Written { failed: vec![late()], ..Written::default() };
+                timeout(WRITE, write(writer, &one)).await.unwrap_or_else(late)
             };
             health.turn();
-            (one, result)
+            (one, written)
         });
         let done: Vec<_> = stream::iter(writes).buffer_unordered(AT_ONCE).collect().await;
-        for (one, (objects, status)) in done {
-            if objects.is_ok() {
-                self.applied(&one);
-            }
+        for (one, written) in done {
+            self.applied(&one, &written.applied);
             let key = one.key;
-            let failure = objects.as_ref().err().map(|error| format!("{error:#}"));
-            let written = objects.is_ok() && status.is_ok();
-            for error in [objects.err(), status.err()].into_iter().flatten() {
+            let failure = written.failure();
+            for error in written.failed.iter().chain(&written.status) {
                 error!("{key}: {error:#}");
             }
-            if written {
+            if failure.is_none() && written.status.is_none() {
                 self.retry.remove(&key);
             } else {
                 let waited = self.retry.get(&key).map_or(RETRY.0 / 2, |(_, waited)| *waited);
@@ -135,9 +162,9 @@ impl Work {
     }
 
     /// Notes what was applied to objects that were there, and says whose somebody changes back.
-    fn applied(&mut self, one: &Planned) {
+    fn applied(&mut self, one: &Planned, kinds: &[&str]) {
         let now = Instant::now();
-        for apply in one.live.applies(&one.plan) {
+        for apply in one.live.applies(&one.plan).into_iter().filter(|apply| kinds.contains(&apply.kind)) {
             let kind = apply.kind;
             if let Some(wait) = self.calm.applied(&one.key, apply, now) {
                 let seconds = wait.as_secs();
@@ -228,44 +255,50 @@ impl Live {
             Some(Apply { kind, uid: uid.clone()?, hash: hash.to_owned() })
         };
         let config = apply(CONFIG_MAP, &self.config, &plan.config, CONFIG_ANNOTATION);
-        let deployment = apply("Deployment", &self.deployment, &plan.deployment, APPLIED);
+        let deployment = apply(DEPLOYMENT, &self.deployment, &plan.deployment, APPLIED);
         config.into_iter().chain(deployment).collect()
     }
 }
 
 /// Writes a plan: objects and status each as far as they can be written. The status of a gateway whose objects cannot be
 /// written says how it is.
-async fn write(writer: &Writer, one: &Planned) -> (Result<()>, Result<()>) {
-    let written = objects(writer, one).await;
-    let mut status = Ok(());
+async fn write(writer: &Writer, one: &Planned) -> Written {
+    let mut written = objects(writer, one).await;
     if let Some(new) = &one.plan.status {
-        status = writer.status(&one.gateway, new).await;
+        written.status = writer.status(&one.gateway, new).await.err();
     }
     for event in &one.plan.events {
         writer.tell(&one.gateway, event.warning, &event.reason, &event.note).await;
     }
-    (written, status)
+    written
 }
 
-/// Writes the objects of a plan, in the order in which they need each other.
-async fn objects(writer: &Writer, Planned { gateway, plan, live, .. }: &Planned) -> Result<()> {
+/// Writes the objects of a plan, in the order in which they need each other. One that is refused keeps no other from being
+/// written that does not need it.
+async fn objects(writer: &Writer, Planned { gateway, plan, live, .. }: &Planned) -> Written {
     let namespace = gateway.metadata.namespace.as_deref().unwrap_or("default");
     let uid = gateway.metadata.uid.as_deref().unwrap_or_default();
+    let mut written = Written::default();
+    let mut configured = true;
     if let Some(config) = &plan.config {
-        writer.apply::<ConfigMap>(namespace, config, uid, live.config.as_deref()).await?;
+        let result = writer.apply::<ConfigMap>(namespace, config, uid, live.config.as_deref()).await;
+        configured = written.note(CONFIG_MAP, result);
     }
-    if let Some(deployment) = &plan.deployment {
-        writer.apply::<Deployment>(namespace, deployment, uid, live.deployment.as_deref()).await?;
+    // Running Pods before the Deployment, which they do not need. One that is told too early is not told again.
+    for (pod, hash) in plan.touch.iter().filter(|_| configured) {
+        written.failed.extend(writer.annotate(namespace, pod, CONFIG_ANNOTATION, hash).await.err());
     }
-    for (pod, hash) in &plan.touch {
-        writer.annotate(namespace, pod, CONFIG_ANNOTATION, hash).await?;
+    // New Pods need a configuration, if only the one before.
+    if let Some(deployment) = plan.deployment.as_ref().filter(|_| configured || live.config.is_some()) {
+        let result = writer.apply::<Deployment>(namespace, deployment, uid, live.deployment.as_deref()).await;
+        written.note(DEPLOYMENT, result);
     }
     // The place of OVN's rows, as soon as there are any.
     if let Some(row) = plan.ovn.first() {
         match *row {}
     }
     for name in &plan.remove {
-        writer.delete::<Deployment>(namespace, name).await?;
+        written.failed.extend(writer.delete::<Deployment>(namespace, name).await.err());
     }
-    Ok(())
+    written
 }
