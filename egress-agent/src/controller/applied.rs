@@ -1,7 +1,7 @@
 //! Whether what there is is what is wanted.
 
-use k8s_openapi::api::apps::v1::Deployment;
-use serde_json::{Value, json};
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::ConfigMap};
+use serde_json::{Map, Value, json};
 
 use super::{deployment, quantity};
 
@@ -20,6 +20,26 @@ pub(super) fn is_applied(live: &Deployment, wanted: &Value) -> bool {
     // One that only the API server can read is not compared: it would be applied again and again.
     resources(&mut wanted, false);
     last && covers(&live, &wanted)
+}
+
+/// A merge patch that removes the keys of a ConfigMap which are not wanted: a gateway reads every file that it finds.
+pub(super) fn foreign(live: &ConfigMap, wanted: &Value) -> Option<Value> {
+    let live_keys = json!(live);
+    let mut patch = Map::new();
+    for field in ["data", "binaryData"] {
+        let keys = live_keys[field].as_object().into_iter().flat_map(Map::keys);
+        let gone: Map<String, Value> =
+            keys.filter(|key| wanted[field].get(key).is_none()).map(|key| (key.clone(), Value::Null)).collect();
+        if !gone.is_empty() {
+            patch.insert(field.to_owned(), gone.into());
+        }
+    }
+    if patch.is_empty() {
+        return None;
+    }
+    // Not of another ConfigMap that has come to this name.
+    patch.insert("metadata".to_owned(), json!({"uid": live.metadata.uid}));
+    Some(patch.into())
 }
 
 /// Puts amounts in the place of what the containers ask for and are limited to; what is no quantity stays if `odd`.

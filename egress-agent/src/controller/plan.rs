@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Settings,
-    applied::{covers, is_applied, is_last_applied},
+    applied::{covers, foreign, is_applied, is_last_applied},
     claims::Shared,
     config, container, deployment, names, ovn,
     select::Selected,
@@ -88,6 +88,8 @@ pub struct Event {
 pub struct Plan {
     /// To be applied before the Deployment: its Pods mount it.
     pub config: Option<Value>,
+    /// What is in the ConfigMap and not ours, as a merge patch that removes it, after `config`: an apply leaves others' keys.
+    pub foreign: Option<Value>,
     /// To be applied.
     pub deployment: Option<Value>,
     /// Deployments of ours that have another name now, to be deleted.
@@ -192,7 +194,9 @@ pub fn plan(input: &Input<'_>) -> Plan {
         match &wanted.config {
             Ok(config) => {
                 let same = input.config.is_some_and(|live| covers(&json!(live), config));
-                plan.config = (!same).then(|| config.clone());
+                plan.foreign = input.config.and_then(|live| foreign(live, config));
+                // Both together, so that who adds his key each time is answered ever more rarely, too.
+                plan.config = (!same || plan.foreign.is_some()).then(|| config.clone());
                 plan.touch = touch(config, input.pods);
             }
             Err(reason) => unwritable = Some(reason.as_str()),

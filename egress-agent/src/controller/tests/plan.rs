@@ -1,5 +1,6 @@
 //! What is written, and when nothing is.
 
+use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
 use super::world::{LATER, NOW, World, client, gateway_pod};
@@ -171,6 +172,27 @@ fn a_deployment_that_is_gone_or_edited_is_made_again() {
     assert!(world.plan(LATER).deployment.is_some());
     world.deployments.clear();
     assert!(world.plan(LATER).deployment.is_some());
+}
+
+/// A gateway reads every file of its ConfigMap. An apply leaves the keys of other managers.
+#[test]
+fn what_others_put_into_the_config_map_is_removed() {
+    let mut world = World::new(|_| {});
+    world.settle(NOW);
+    let config = world.config.as_mut().unwrap();
+    config.metadata.uid = Some("u-config".to_owned());
+    let right = config.clone();
+    config.data.as_mut().unwrap().insert("extra.yaml".to_owned(), "foo".to_owned());
+    let binary: ConfigMap = serde_json::from_value(json!({"binaryData": {"more": "AAAA"}})).unwrap();
+    config.binary_data = binary.binary_data;
+    let plan = world.plan(LATER);
+    let want = json!({"metadata": {"uid": "u-config"}, "data": {"extra.yaml": null}, "binaryData": {"more": null}});
+    assert_eq!(plan.foreign, Some(want));
+    // What is applied again and again is watched for by its hash.
+    assert!(plan.config.is_some());
+    world.settle(LATER);
+    let config = world.config.as_ref().unwrap();
+    assert_eq!((&config.data, config.binary_data.iter().flatten().count()), (&right.data, 0));
 }
 
 /// The API server stores defaults and quantities in its own form; that is no difference.

@@ -75,8 +75,10 @@ impl World {
     /// Writes everything, as the API server and its controllers would.
     pub(super) fn apply(&mut self, now: &str) -> Plan {
         let plan = self.plan(now);
-        if let Some(config) = &plan.config {
-            self.config = Some(serde_json::from_value(config.clone()).unwrap());
+        for patch in plan.config.iter().chain(&plan.foreign) {
+            let mut stored = self.config.as_ref().map(|config| json!(config)).unwrap_or_default();
+            merge(&mut stored, patch);
+            self.config = Some(serde_json::from_value(stored).unwrap());
         }
         if let Some(deployment) = &plan.deployment {
             let mut deployment: Deployment = serde_json::from_value(deployment.clone()).unwrap();
@@ -120,6 +122,21 @@ impl World {
         let status = self.gateway().status.as_ref().unwrap();
         let found = status.conditions.iter().find(|condition| condition.type_ == kind).unwrap();
         (found.status.clone(), found.reason.clone(), found.message.clone())
+    }
+}
+
+/// As the API server merges a patch; what it does not name stays.
+fn merge(stored: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else { return *stored = patch.clone() };
+    if !stored.is_object() {
+        *stored = json!({});
+    }
+    for (name, value) in fields {
+        if value.is_null() {
+            stored.as_object_mut().unwrap().remove(name);
+        } else {
+            merge(&mut stored[name], value);
+        }
     }
 }
 

@@ -193,7 +193,7 @@ impl Work {
                 for apply in live.applies(&plan) {
                     if !self.calm.allows(&key, &apply, Instant::now()) {
                         match apply.kind {
-                            CONFIG_MAP => plan.config = None,
+                            CONFIG_MAP => (plan.config, plan.foreign) = (None, None),
                             _ => plan.deployment = None,
                         }
                     }
@@ -283,6 +283,10 @@ async fn objects(writer: &Writer, Planned { gateway, plan, live, .. }: &Planned)
     if let Some(config) = &plan.config {
         let result = writer.apply::<ConfigMap>(namespace, config, uid, live.config.as_deref()).await;
         configured = written.note(CONFIG_MAP, result);
+        if let Some(foreign) = plan.foreign.as_ref().filter(|_| configured) {
+            let name = config["metadata"]["name"].as_str().unwrap_or_default();
+            written.failed.extend(writer.merge::<ConfigMap>(namespace, name, foreign).await.err());
+        }
     }
     // Running Pods before the Deployment, which they do not need. One that is told too early is not told again.
     for (pod, hash) in plan.touch.iter().filter(|_| configured) {
