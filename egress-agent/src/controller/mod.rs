@@ -34,7 +34,7 @@ mod tests;
 
 pub use deployment::APPLIED;
 pub use ovn::Row;
-pub use plan::{Event, Input, Plan, mistakes, plan};
+pub use plan::{Event, Failure, Input, Plan, mistakes, plan};
 
 /// What the controller's command line says about gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -57,7 +57,7 @@ pub struct Input<'a> {
     /// The Nodes.
     pub nodes: &'a Nodes,
     /// What the last writes failed by.
-    pub failure: Option<&'a str>,
+    pub failure: Option<&'a Failure>,
     /// The controller's settings.
     pub settings: &'a Settings,
     /// RFC 3339.
@@ -70,6 +70,15 @@ impl Input<'_> {
     pub fn deployment_name(&self) -> String {
         names::deployment(&self.gateway.object)
     }
+}
+
+/// Why objects of a gateway could not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In one line.
+    pub told: String,
+    /// Their name is another's, one without our label, which is not watched: it is tried again until that one is gone.
+    pub taken: bool,
 }
 
 /// Something to tell a person once.

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 use kube::Resource;
 
 use super::{
-    Input, Settings,
+    Failure, Input, Settings,
     claims::{self, Claims},
     members::Members,
     names,
@@ -45,7 +45,7 @@ pub struct State {
     members: Members,
     nodes: Nodes,
     /// Why the last writes of a gateway failed.
-    failures: BTreeMap<String, String>,
+    failures: BTreeMap<String, Failure>,
     /// Gateways whose Pods changed: before the others, which may be very many.
     urgent: BTreeSet<String>,
     dirty: BTreeSet<String>,
@@ -95,7 +95,8 @@ impl State {
         let gateway = self.objects.gateways.get(key)?;
         let uid = gateway.object.metadata.uid.as_deref().unwrap_or_default();
         let runs = || !self.configs.of(uid).is_empty();
-        Some(runs() || self.taken(key).is_none() && check(&self.objects, gateway).is_ok())
+        let taken = || self.taken(key).is_some() || self.failures.get(key).is_some_and(|failure| failure.taken);
+        Some(runs() || !taken() && check(&self.objects, gateway).is_ok())
     }
 
     /// Looks at a gateway again.
@@ -112,7 +113,7 @@ impl State {
 
     /// What the last writes of a gateway failed by; none: they did not. That is told when it is tried again; that it is over, at
     /// once.
-    pub fn failed(&mut self, gateway: &str, failure: Option<String>) {
+    pub fn failed(&mut self, gateway: &str, failure: Option<Failure>) {
         match failure {
             Some(failure) => drop(self.failures.insert(gateway.to_owned(), failure)),
             None if self.failures.remove(gateway).is_some() => self.again(gateway),
@@ -151,7 +152,7 @@ impl State {
             config: config.filter(|config| owned_by(&config.metadata, uid)),
             pods: &self.members.of(&format!("{namespace}/{}", names::label_value(names::name(&gateway.object)))),
             nodes: &self.nodes,
-            failure: self.failures.get(key).map(String::as_str),
+            failure: self.failures.get(key),
             settings,
             now,
         }))

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{claims::Shared, names, workload::Pods};
+use super::{claims::Shared, names, plan::Failure, workload::Pods};
 use crate::{
     k8s::api::{Condition, VpcEgressGateway, VpcEgressGatewayStatus, Workload},
     spec::{Problem, SpecErrors, plan::cluster::NO_BFD_PORT},
@@ -37,7 +37,7 @@ pub(super) struct Facts<'a> {
     pub(super) unwritable: Option<&'a str>,
     pub(super) pods: &'a Pods,
     /// Why the objects could not be written.
-    pub(super) failure: Option<&'a str>,
+    pub(super) failure: Option<&'a Failure>,
     /// Whether the Deployment is as it shall be.
     pub(super) rolled_out: bool,
     /// The Deployment's name, if there is one.
@@ -82,7 +82,10 @@ type Said = (bool, &'static str, String);
 
 fn validated(facts: &Facts<'_>) -> (&'static str, Said) {
     let said = match facts.errors {
-        None => (true, "Valid", told(facts.warnings)),
+        None => match facts.failure.filter(|failure| failure.taken) {
+            Some(failure) => (false, "NameTaken", failure.told.clone()),
+            None => (true, "Valid", told(facts.warnings)),
+        },
         Some(errors) if facts.taken => (false, "NameTaken", told(&errors.0)),
         Some(errors) if errors.0.iter().all(|error| error.reason.starts_with(NO_BFD_PORT)) => {
             (false, "VpcBfdPortNotEnabled", told(&errors.0))
@@ -148,7 +151,7 @@ fn ready(facts: &Facts<'_>, replicas: i64) -> Said {
         return (false, "ReconcileWorkloadFailed", format!("{}{running}", told(&errors.0)));
     }
     if let Some(failure) = facts.failure {
-        return (false, "ReconcileWorkloadFailed", failure.to_owned());
+        return (false, "ReconcileWorkloadFailed", failure.told.clone());
     }
     let Some(deployment) = facts.deployment else {
         return (false, "Processing", format!("Started reconciling VpcEgressGateway {namespace}/{name}"));

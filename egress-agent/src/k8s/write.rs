@@ -1,6 +1,6 @@
 //! Writes objects of a VpcEgressGateway, all fields under one manager. What belongs to somebody else is never touched.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Display, Formatter};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use k8s_openapi::{NamespaceResourceScope, api::core::v1::Pod};
@@ -54,7 +54,7 @@ impl Writer {
             let found = api.list_metadata(&named).await.map_err(plain).with_context(at)?.items.pop();
             if let Some(found) = found {
                 if !owned_by(&found.metadata, gateway) {
-                    bail!("{}", taken(&at(), found.metadata.owner_references.iter().flatten().next()));
+                    bail!(Taken(taken(&at(), found.metadata.owner_references.iter().flatten().next())));
                 }
                 uid = found.metadata.uid;
             }
@@ -131,6 +131,18 @@ impl Writer {
         }
     }
 }
+
+/// An object of that name is another's: why it is not written.
+#[derive(Debug)]
+pub struct Taken(String);
+
+impl Display for Taken {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Taken {}
 
 /// Why an object of another is not written, with what would be right.
 #[must_use]

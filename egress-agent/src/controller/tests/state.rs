@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
-    controller::{Settings, mistakes, plan, state::State},
+    controller::{Failure, Settings, mistakes, plan, state::State},
     k8s::{
         api::{NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway},
         watch::Watched,
@@ -130,7 +130,7 @@ fn a_deployment_of_another_owner_is_not_taken_for_ours() {
 fn a_write_that_failed_is_told_and_one_that_is_being_deleted_is_left_alone() {
     let mut state = state();
     // Not at once: it would be tried again without a pause.
-    state.failed("default/a", Some("Deployment: no".to_owned()));
+    state.failed("default/a", Some(Failure { told: "Deployment: no".to_owned(), taken: false }));
     assert_eq!(dirty(&mut state), [""; 0]);
     let plan = state.with_input("default/a", &Settings::default(), "2026-11-27T01:00:00Z", plan).unwrap();
     let status = plan.status.unwrap();

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::{Mode, health::Health, mode::decide, work::Work};
 use crate::{
-    controller::Settings,
+    controller::{Failure, Settings},
     k8s::{
         api::{NetworkAttachmentDefinition, Subnet, Vpc, VpcEgressGateway},
         watch::Watched as _,
@@ -44,14 +44,12 @@ async fn an_api_server_that_does_not_answer_is_not_waited_for() {
     let due = work.due().expect("it is tried again");
     assert!(due <= tokio::time::Instant::now() + Duration::from_secs(1));
     let failure =
-        work.state.with_input("default/a", &Settings::default(), "t", |input| input.failure.map(str::to_owned));
+        work.state.with_input("default/a", &Settings::default(), "t", |input| input.failure.map(|it| it.told.clone()));
     assert_eq!(failure.flatten().unwrap(), "the API server took longer than 30 s");
 }
 
-/// An edit of a policy must not wait for a Deployment that the API server refuses.
-#[tokio::test]
-async fn a_refused_deployment_keeps_nothing_else_from_being_written() {
-    let (mut work, server) = work(Mode::Managed).await;
+/// Makes the gateway right, by the recorded cluster.
+fn valid(work: &mut Work) {
     let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/kube-ovn/base.yaml");
     for value in crate::spec::manifest::values(&std::fs::read_to_string(base).unwrap()).unwrap() {
         match value["kind"].as_str().unwrap() {
@@ -66,22 +64,51 @@ async fn a_refused_deployment_keeps_nothing_else_from_being_written() {
     let mut gateway = work.state.gateway("default/a").unwrap().clone();
     gateway.spec.external_subnet = "macvlan".to_owned();
     gateway.put(&mut work.state);
+}
+
+/// An edit of a policy must not wait for a Deployment that the API server refuses.
+#[tokio::test]
+async fn a_refused_deployment_keeps_nothing_else_from_being_written() {
+    let (mut work, server) = work(Mode::Managed).await;
+    valid(&mut work);
     let labels = json!({"app": "vpc-egress-gateway", "ovn.kubernetes.io/vpc-egress-gateway": "a"});
     for name in ["p1", "p2"] {
         let pod = json!({"metadata": {"namespace": "default", "name": name, "labels": labels}});
         serde_json::from_value::<Pod>(pod).unwrap().put(&mut work.state);
     }
-    let asked = server::refusing(server, &["/deployments/", "/pods/p1"]);
+    let asked = server::refusing(server, &["/deployments/", "/pods/p1"], None);
     tokio::time::timeout(Duration::from_secs(20), work.reconcile()).await.expect("it waits for ever");
     let asked: Vec<String> = asked.lock().unwrap().iter().filter(|line| line.starts_with("PATCH")).cloned().collect();
     let of = ["/configmaps/a-egress", "/pods/p1", "/pods/p2", "/deployments/a", "/vpc-egress-gateways/a/status"];
     assert_eq!(asked.len(), of.len(), "{asked:?}");
     assert!(asked.iter().zip(of).all(|(asked, of)| asked.contains(of)), "{asked:?}");
     let failure =
-        work.state.with_input("default/a", &Settings::default(), "t", |input| input.failure.map(str::to_owned));
+        work.state.with_input("default/a", &Settings::default(), "t", |input| input.failure.map(|it| it.told.clone()));
     let want = "patch Pod default/p1: no such thing; Deployment default/a: no such thing";
     assert_eq!(failure.flatten().unwrap(), want);
     assert!(work.due().is_some(), "it is tried again");
+}
+
+/// An object without our label is not watched: it is seen when ours is to be written.
+#[tokio::test]
+async fn a_name_that_is_found_to_be_anothers_is_told_as_such() {
+    let (mut work, server) = work(Mode::Managed).await;
+    valid(&mut work);
+    let asked = server::refusing(server, &[], Some("/configmaps?"));
+    tokio::time::timeout(Duration::from_secs(20), work.reconcile()).await.expect("it waits for ever");
+    let plan = work.state.with_input("default/a", &Settings::default(), "t", crate::controller::plan).unwrap();
+    let conditions = plan.status.unwrap().conditions;
+    let said = |kind: &str| {
+        let found = conditions.iter().find(|condition| condition.type_ == kind).unwrap();
+        (found.status.clone(), found.reason.clone(), found.message.clone())
+    };
+    let why = "ConfigMap default/a-egress is there already and has another owner: give this gateway another name or prefix, or remove that object";
+    let no = |reason: &str| ("False".to_owned(), reason.to_owned(), why.to_owned());
+    assert_eq!(said("Validated"), no("NameTaken"));
+    assert_eq!(said("Ready"), no("ReconcileWorkloadFailed"));
+    let written = asked.lock().unwrap().iter().filter(|line| line.starts_with("PATCH")).cloned().collect::<Vec<_>>();
+    assert!(written.len() == 1 && written[0].contains("/vpc-egress-gateways/a/status"), "{written:?}");
+    assert!(work.due().is_some() && plan.config.is_some(), "it is tried again");
 }
 
 /// Where everything is right already nothing is written that could say so.
@@ -89,7 +116,7 @@ async fn a_refused_deployment_keeps_nothing_else_from_being_written() {
 async fn a_failure_that_is_over_is_forgotten() {
     let (mut work, _server) = work(Mode::Managed).await;
     let now = "2026-11-27T01:00:00Z";
-    work.state.failed("default/a", Some("Deployment: no".to_owned()));
+    work.state.failed("default/a", Some(Failure { told: "Deployment: no".to_owned(), taken: false }));
     // The status says so already.
     let plan = work.state.with_input("default/a", &Settings::default(), now, crate::controller::plan).unwrap();
     let mut gateway = work.state.gateway("default/a").unwrap().clone();

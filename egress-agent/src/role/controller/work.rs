@@ -18,8 +18,11 @@ use super::{
     health::Health,
 };
 use crate::{
-    controller::{APPLIED, Input, Plan, Settings, config::CONFIG_ANNOTATION, mistakes, plan, state::State},
-    k8s::{api::VpcEgressGateway, write::Writer},
+    controller::{APPLIED, Failure, Input, Plan, Settings, config::CONFIG_ANNOTATION, mistakes, plan, state::State},
+    k8s::{
+        api::VpcEgressGateway,
+        write::{Taken, Writer},
+    },
 };
 
 /// Kube-OVN's finalizer on a gateway that it reconciles.
@@ -78,10 +81,11 @@ impl Written {
         self.applied.contains(&kind)
     }
 
-    /// Why objects could not be written, in one line.
-    fn failure(&self) -> Option<String> {
+    /// Why objects could not be written.
+    fn failure(&self) -> Option<Failure> {
         let told: Vec<String> = self.failed.iter().map(|error| format!("{error:#}")).collect();
-        (!told.is_empty()).then(|| told.join("; "))
+        let taken = self.failed.iter().any(Error::is::<Taken>);
+        (!told.is_empty()).then(|| Failure { told: told.join("; "), taken })
     }
 }
 

@@ -11,20 +11,20 @@ use tokio::{
 /// First lines of what it was asked.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// Refuses what is sent to a path with one of these in it.
-pub(super) fn refusing(server: TcpListener, refused: &'static [&'static str]) -> Asked {
+/// Refuses what is sent to a path with one of these in it. A list whose path has `foreign` in it has one object that is nobody's.
+pub(super) fn refusing(server: TcpListener, refused: &'static [&'static str], foreign: Option<&'static str>) -> Asked {
     let asked = Asked::default();
     let notes = Arc::clone(&asked);
     tokio::spawn(async move {
         while let Ok((stream, _)) = server.accept().await {
-            tokio::spawn(serve(stream, refused, Arc::clone(&notes)));
+            tokio::spawn(serve(stream, refused, foreign, Arc::clone(&notes)));
         }
     });
     asked
 }
 
 /// Answers one connection until it ends.
-async fn serve(mut stream: TcpStream, refused: &[&str], asked: Asked) {
+async fn serve(mut stream: TcpStream, refused: &[&str], foreign: Option<&str>, asked: Asked) {
     let mut read = Vec::new();
     loop {
         let end = loop {
@@ -46,13 +46,15 @@ async fn serve(mut stream: TcpStream, refused: &[&str], asked: Asked) {
         let body: Vec<u8> = read.drain(..end + length).skip(end).collect();
         let line = head.lines().next().unwrap_or_default().to_owned();
         let refuse = !line.starts_with("GET") && refused.iter().any(|part| line.contains(part));
+        let has = foreign.is_some_and(|part| line.contains(part));
         asked.lock().unwrap().push(line);
         let answer = if refuse {
             json!({"kind": "Status", "status": "Failure", "message": "no such thing", "reason": "Invalid", "code": 422})
         } else {
-            // Lists are empty.
-            let none = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": []});
-            serde_json::from_slice::<Value>(&body).unwrap_or(none)
+            let items = if has { json!([{"metadata": {"name": "x", "uid": "u-x"}}]) } else { json!([]) };
+            let kind = "PartialObjectMetadataList";
+            let list = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": items});
+            serde_json::from_slice::<Value>(&body).unwrap_or(list)
         };
         let (code, text) = (if refuse { "422 Unprocessable Entity" } else { "200 OK" }, answer.to_string());
         let head =
