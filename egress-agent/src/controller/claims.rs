@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::names;
+use super::{names, wires};
 use crate::{
     k8s::api::VpcEgressGateway,
     spec::{
@@ -19,14 +19,22 @@ use crate::{
 enum Claim {
     /// `namespace/name` of its Deployment.
     Object(String),
-    /// An address of an external Subnet.
-    Outside(String, IpAddr),
+    /// An address of an external Subnet; whether two Subnets are one network the cluster may have to say.
+    Outside(IpAddr),
     /// An address of an internal Subnet; which one the cluster may have to say.
     Inside(IpAddr),
 }
 
-/// Addresses that another gateway lists, too, by the field that lists them, with that gateway.
-pub(super) type Shared = BTreeMap<(&'static str, IpAddr), String>;
+/// Addresses that another gateway lists, too, by the field that lists them, with that one.
+pub(super) type Shared = BTreeMap<(&'static str, IpAddr), Other>;
+
+/// Another gateway that lists an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Other {
+    pub(super) gateway: String,
+    /// The external Subnet in which it lists the address, if that is another one.
+    pub(super) subnet: Option<String>,
+}
 
 /// What a gateway claims.
 #[derive(PartialEq, Eq)]
@@ -34,6 +42,7 @@ struct Claimed {
     claims: BTreeSet<Claim>,
     /// Its Vpc and internal Subnet as it names them.
     inside: (String, String),
+    outside: String,
 }
 
 /// Who claims what.
@@ -48,7 +57,7 @@ impl Claims {
     pub(super) fn put(&mut self, gateway: &VpcEgressGateway) -> BTreeSet<String> {
         let key = key(gateway);
         let inside = (gateway.spec.vpc.clone(), gateway.spec.internal_subnet.clone());
-        let claimed = Claimed { claims: claims(gateway), inside };
+        let claimed = Claimed { claims: claims(gateway), inside, outside: gateway.spec.external_subnet.clone() };
         if self.of.get(&key) == Some(&claimed) {
             return BTreeSet::new();
         }
@@ -97,17 +106,32 @@ impl Claims {
         let own = subnet(gateway);
         let shared = self.claims(gateway).filter_map(|claim| {
             let mut others = self.by.get(claim)?.iter().filter(|other| *other != gateway);
-            let (field, ip, other) = match claim {
-                Claim::Object(_) => return None,
-                Claim::Outside(_, ip) => ("spec.externalIPs", ip, others.next()?),
+            match claim {
+                Claim::Object(_) => None,
+                Claim::Outside(ip) => {
+                    Some((("spec.externalIPs", *ip), self.outside(gateway, &others.collect::<Vec<_>>(), *ip, objects)?))
+                }
                 // Subnets of two Vpcs may have one CIDR.
                 Claim::Inside(ip) => {
-                    ("spec.internalIPs", ip, others.find(|other| own.is_some() && subnet(other) == own)?)
+                    let other = others.find(|other| own.is_some() && subnet(other) == own)?;
+                    Some((("spec.internalIPs", *ip), Other { gateway: other.clone(), subnet: None }))
                 }
-            };
-            Some(((field, *ip), other.clone()))
+            }
         });
         shared.collect()
+    }
+
+    /// The first that lists the address in the same external Subnet, else in another that may be the same network.
+    fn outside(&self, gateway: &str, others: &[&String], ip: IpAddr, objects: &Objects) -> Option<Other> {
+        let subnet = |key: &str| self.of.get(key).map(|claimed| claimed.outside.as_str());
+        let own = subnet(gateway)?;
+        if let Some(other) = others.iter().find(|other| subnet(other) == Some(own)) {
+            return Some(Other { gateway: (*other).clone(), subnet: None });
+        }
+        others.iter().find_map(|other| {
+            let theirs = subnet(other).filter(|theirs| wires::meet(objects, [own, theirs], ip))?;
+            Some(Other { gateway: (*other).clone(), subnet: Some(theirs.to_owned()) })
+        })
     }
 }
 
@@ -123,7 +147,7 @@ fn claims(gateway: &VpcEgressGateway) -> BTreeSet<Claim> {
         let pairs = entries.iter().filter_map(|entry| dual(entry, ip, Family::of).ok());
         pairs.flat_map(|pair| Family::ALL.into_iter().filter_map(move |family| pair[family])).collect()
     };
-    let outside = listed(&spec.external_ips).into_iter().map(|ip| Claim::Outside(spec.external_subnet.clone(), ip));
+    let outside = listed(&spec.external_ips).into_iter().map(Claim::Outside);
     let inside = listed(&spec.internal_ips).into_iter().map(Claim::Inside);
     outside.chain(inside).chain([Claim::Object(object(gateway))]).collect()
 }

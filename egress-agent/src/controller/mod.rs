@@ -27,6 +27,7 @@ pub mod select;
 pub mod state;
 mod status;
 mod waits;
+mod wires;
 mod workload;
 
 #[cfg(test)]

@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use super::{claims::Shared, names, plan::Failure, workload::Pods};
+use super::{
+    claims::{Other, Shared},
+    names,
+    plan::Failure,
+    workload::Pods,
+};
 use crate::{
     k8s::api::{Condition, VpcEgressGateway, VpcEgressGatewayStatus, Workload},
     spec::{Problem, SpecErrors, plan::cluster::NO_BFD_PORT},
@@ -118,13 +123,21 @@ pub(super) fn lost(pods: &BTreeMap<String, String>) -> Option<String> {
     ))
 }
 
-/// What there is to say about addresses that another gateway lists, too. Kube-OVN gives an address to the Pod that asks first.
+/// What there is to say about addresses that another gateway lists, too. Kube-OVN gives an address of a Subnet to the
+/// Pod that asks first, and knows nothing of two Subnets on one network.
 pub(super) fn shared(gateway: &str, addresses: &Shared) -> Vec<Problem> {
     let told = addresses.iter().map(|((field, ip), other)| {
-        let reason = format!(
-            "{ip} is listed by VpcEgressGateway {other}, too: one Pod only can have it, and the other waits; list another in one \
-             of them"
-        );
+        let Other { gateway: other, subnet } = other;
+        let reason = match subnet {
+            None => format!(
+                "{ip} is listed by VpcEgressGateway {other}, too: one Pod only can have it, and the other waits; list another in \
+                 one of them"
+            ),
+            Some(subnet) => format!(
+                "{ip} is listed by VpcEgressGateway {other}, too, and is also in its Subnet {subnet}: if that is the same network, \
+                 two Pods have one address there; list another in one of them"
+            ),
+        };
         problem(gateway, field, reason)
     });
     told.collect()

@@ -351,6 +351,60 @@ fn an_address_that_two_gateways_list_is_that_of_the_older_valid_one() {
 }
 
 #[test]
+fn an_address_in_two_subnets_of_one_network_is_told_to_both() {
+    let mut state = state();
+    let listing = |name: &str, subnet: &str| {
+        let mut value = gateway(name, "none");
+        value["spec"]["externalSubnet"] = json!(subnet);
+        value["spec"]["externalIPs"] = json!(["172.17.0.11"]);
+        value
+    };
+    let attach = |state: &mut State, config: Value| {
+        let spec = json!({"config": config.to_string()});
+        let meta = json!({"namespace": "default", "name": "twin"});
+        put::<NetworkAttachmentDefinition>(state, &json!({"metadata": meta, "spec": spec}));
+    };
+    let subnet = |state: &mut State, provider: &str, cidr: &str| {
+        let spec = json!({"protocol": "IPv4", "provider": provider, "cidrBlock": cidr, "gateway": "172.17.0.1"});
+        put::<Subnet>(state, &json!({"metadata": {"name": "macvlan2"}, "spec": spec}));
+    };
+    attach(&mut state, json!({"type": "macvlan", "master": "eth1"}));
+    subnet(&mut state, "twin.default", "172.17.0.0/24");
+    put::<VpcEgressGateway>(&mut state, &listing("x", "macvlan"));
+    put::<VpcEgressGateway>(&mut state, &listing("y", "macvlan2"));
+    let shared = |other: &str, subnet: &str| {
+        let reason = format!(
+            "spec.externalIPs: 172.17.0.11 is listed by VpcEgressGateway default/{other}, too, and is also in its Subnet {subnet}: \
+             if that is the same network, two Pods have one address there; list another in one of them"
+        );
+        (true, reason)
+    };
+    let told = (shared("y", "macvlan2"), shared("x", "macvlan"));
+    let right = (true, String::new());
+    let both = |state: &State| (said(state, "default/x"), said(state, "default/y"));
+    assert_eq!(both(&state), told);
+    // Another interface of the nodes, or another VLAN of it, is another network.
+    for (config, same) in [
+        (json!({"type": "macvlan", "master": "eth2"}), false),
+        (json!({"plugins": [{"type": "macvlan", "master": "eth1"}]}), true),
+        (json!({"type": "vlan", "master": "eth1", "vlanId": 7}), false),
+        // One that names no interface says nothing.
+        (json!({"type": "bridge"}), true),
+    ] {
+        dirty(&mut state);
+        attach(&mut state, config.clone());
+        assert_eq!(dirty(&mut state).len(), 4);
+        let want = if same { told.clone() } else { (right.clone(), right.clone()) };
+        assert_eq!(both(&state), want, "{config}");
+    }
+    // An overlay is on no wire, and another CIDR does not have the address.
+    for (provider, cidr) in [("twin.default.ovn", "172.17.0.0/24"), ("twin.default", "172.17.1.0/24")] {
+        subnet(&mut state, provider, cidr);
+        assert_eq!(said(&state, "default/x"), right);
+    }
+}
+
+#[test]
 fn an_address_inside_that_two_gateways_list_is_told_to_both() {
     let mut state = state();
     let listing = |name: &str, vpc: &str, subnet: &str| {
