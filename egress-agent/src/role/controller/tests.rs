@@ -4,7 +4,7 @@ mod server;
 
 use std::{sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
 use kube::{Client, Config};
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -109,6 +109,27 @@ async fn a_name_that_is_found_to_be_anothers_is_told_as_such() {
     let written = asked.lock().unwrap().iter().filter(|line| line.starts_with("PATCH")).cloned().collect::<Vec<_>>();
     assert!(written.len() == 1 && written[0].contains("/vpc-egress-gateways/a/status"), "{written:?}");
     assert!(work.due().is_some() && plan.config.is_some(), "it is tried again");
+}
+
+/// Who adds his key again at once does not make it a quarrel without a pause.
+#[tokio::test]
+async fn a_foreign_key_of_the_config_map_is_removed_once_at_a_time() {
+    let (mut work, server) = work(Mode::Managed).await;
+    valid(&mut work);
+    let plan = work.state.with_input("default/a", &Settings::default(), "t", crate::controller::plan).unwrap();
+    let mut config = plan.config.unwrap();
+    config["metadata"]["uid"] = json!("u-config");
+    config["data"]["extra.yaml"] = json!("foo");
+    serde_json::from_value::<ConfigMap>(config).unwrap().put(&mut work.state);
+    let asked = server::refusing(server, &[], None);
+    for _ in 0..2 {
+        work.state.again("default/a");
+        work.reconcile().await;
+    }
+    let all: Vec<String> = asked.lock().unwrap().iter().filter(|line| line.contains("configmaps/")).cloned().collect();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all[0].contains("fieldManager=") && !all[1].contains("fieldManager="), "{all:?}");
+    assert!(work.due().is_some(), "it is looked at again");
 }
 
 /// Where everything is right already nothing is written that could say so.
