@@ -74,7 +74,7 @@ impl Cluster {
     /// The cluster of that name, which is up.
     pub fn attach(name: &str, parts: Parts, program: PathBuf) -> Result<Self> {
         let folder = Folder::of(name)?;
-        ensure!(folder.exists(), "no cluster {name} is up: `cargo xtask cluster up`");
+        ensure!(folder.exists(), "no cluster {name} is up: `cargo xtask cluster --name {name} up`");
         Ok(Self { name: name.to_owned(), folder, parts, program, owned: false })
     }
 

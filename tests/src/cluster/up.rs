@@ -26,7 +26,11 @@ impl Cluster {
             bail!("{reason}");
         }
         sweep();
-        ensure!(!self.folder.exists(), "cluster {} is up already: `cargo xtask cluster down` ends it", self.name);
+        ensure!(
+            !self.folder.exists(),
+            "cluster {0} is up already: `cargo xtask cluster --name {0} down` ends it",
+            self.name
+        );
         let folder = self.folder.clone();
         cleanup::at_signal(move || start::interrupt(&folder))?;
         let result = self.steps(say);
