@@ -10,7 +10,7 @@ use egress_common::{
     abi::{
         config::Config,
         event::Tally,
-        family::{Family, V4, V6},
+        family::{Addr6, Family, V4, V6},
         flow::{FlowKey, FlowKey4, FlowKey6, FlowValue},
         fragment::{DATAGRAMS, Datagram, DatagramKey, HELD as HELD_FRAMES, Held, WAITING, Waiting},
         hop::{HOPS, Hop},
@@ -32,7 +32,7 @@ use egress_common::{
 /// Addresses of IPv4.
 pub(crate) type A4 = [u8; 4];
 /// Addresses of IPv6.
-pub(crate) use egress_common::abi::family::Addr6 as A6;
+pub(crate) type A6 = Addr6;
 
 const FLOWS: usize = 32768;
 const EXHAUSTED: usize = 4096;

@@ -131,15 +131,16 @@ fn check(wanted: &Neighbour, found: &[Neighbour]) -> Step {
         (_, false) => wanted.step(false, "the kernel forgets this gateway when idle", Some(Change::Add)),
         (State::Known, true) => wanted.step(true, "is managed, its link-layer address is known", None),
         // The kernel begins to ask anew whenever it got no answer: in between, a dead one looks like one that is about to answer.
-        (State::Asked, true) => silent(found, wanted.step(false, "is managed and has not answered yet", None)),
-        (State::Failed, true) => silent(found, wanted.step(false, "is managed but does not answer", None)),
+        (State::Asked, true) => silent(wanted, "is managed and has not answered yet"),
+        (State::Failed, true) => silent(wanted, "is managed but does not answer"),
     }
 }
 
 /// Nothing gets out or in by it.
-fn silent(found: &Neighbour, step: Step) -> Step {
-    let fix = format!("check that {} answers on {}: ip neigh show {}", found.addr, found.interface, found.addr);
-    Step { required: true, fix, ..step }
+fn silent(gateway: &Neighbour, detail: &str) -> Step {
+    let Neighbour { addr, interface, .. } = gateway;
+    let fix = format!("check that {addr} answers on {interface}: ip neigh show {addr}");
+    Step { required: true, fix, ..gateway.step(false, detail, None) }
 }
 
 /// Neighbours of both families.

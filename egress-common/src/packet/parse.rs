@@ -212,6 +212,8 @@ pub(super) fn header4<P: Packet>(packet: &P) -> Result<(Parsed<V4>, Way), Drop> 
 /// Likewise an IPv6 header; `proto` is the next header's number, whatever that is.
 #[inline(always)]
 pub(super) fn header6<P: Packet>(packet: &P) -> Result<Parsed<V6>, Drop> {
+    // An `Ipv6` in words, which stay in registers: as a struct of bytes it is copied byte by byte in BPF. The first word is all
+    // in front of the addresses; payload length, next header and hop limit are its last four bytes (RFC 8200 §3).
     let ip: [u64; 5] = packet.read(ETHERNET).map_err(malformed)?;
     let head = ip[0].to_ne_bytes();
     if head[0] >> 4 != 6 {
